@@ -1,0 +1,60 @@
+# The commands of this repository. `make` alone lists them; every recipe is a line that a Python user can copy.
+#
+# pip reads your own configuration, and nothing here overrides it: whether PyTorch comes as its CPU or its CUDA build is
+# chosen there, for instance with PIP_EXTRA_INDEX_URL (see "Set-up" in README.md).
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo check test bench golden clean engines
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/.torch  ## the worked examples as a workbook, a page and a comparison with PyTorch, in out/
+	$(BIN)/labelsmooth demo -o out
+
+check: .venv/.dev  ## format, lint, types and the quick tests; under two minutes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not slow and not frameworks"
+
+test: engines .venv/.dev  ## every test, with nothing skipped
+	LABELSMOOTH_REQUIRE=1 $(BIN)/pytest -ra
+
+bench: .venv/.dev  ## every benchmark in benchmarks/, one after the other
+	@ls benchmarks/bench_*.py >/dev/null 2>&1 || { echo "nothing to run: there is no benchmarks/bench_*.py"; exit 1; }
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+golden: .venv/.dev  ## record the numbers of other frameworks in tests/golden/ anew and show what changed
+	@test -f scripts/golden.py || { echo "nothing to record with: there is no scripts/golden.py"; exit 1; }
+	$(BIN)/python scripts/golden.py
+
+clean:  ## remove what make has made, .venv included
+	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+engines:
+	@sh scripts/engines.sh
+
+# The environment, brought up to date when what it is made from changes ------------------------------------------------
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "labelsmooth needs Python 3.11 or newer, got: $$($(PYTHON) --version 2>&1)." \
+	       "Name another one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "to get Python's venv module run: sudo apt-get install -y python3-venv"; exit 1; }
+
+.venv/.torch: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "installing labelsmooth and PyTorch into .venv; the first time this takes minutes"
+	$(PIP) -e '.[torch]'
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "installing labelsmooth, PyTorch and the test tools into .venv; the first time this takes minutes"
+	$(PIP) -e '.[torch,dev]'
+	@touch .venv/.torch $@

@@ -1,0 +1,10 @@
+"""What you train with: label-smoothed cross-entropy for PyTorch, torch's words at the door.
+
+`functional.py` checks and chooses a kernel, `_options.py` turns conventions and weights into plain numbers, `_eager.py`
+computes. Nothing here reads the steps of `maths`: two derivations that meet are the proof.
+"""
+
+from .functional import cross_entropy
+from .module import LabelSmoothingCrossEntropy, LossParts, loss_parts
+
+__all__ = ["LabelSmoothingCrossEntropy", "LossParts", "cross_entropy", "loss_parts"]

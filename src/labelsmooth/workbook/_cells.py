@@ -1,0 +1,363 @@
+"""The cells of an .xlsx file as its XML states them: where they are, which hold formulas, and what value each carries.
+
+The proof of `recalc.py` stands on this file, so it must not depend on any engine: it finds the formula cells itself,
+overwrites their stored values, and reads the values that an engine wrote. Two constraints shaped it. Everything but the
+touched cells is copied byte for byte, therefore the sheets are edited as text and never parsed and printed again. And it
+runs after `gate.py`, which has made sure of what the patterns below rely on: well-formed UTF-8 without comments or CDATA,
+one namespace prefix, and a plain `r="C11"` on every cell.
+
+A sheet is read in pieces that end where a cell begins, so memory stays small whatever the size of the sheet.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+from labelsmooth.errors import WorkbookError
+
+Value = float | str | bool | None
+
+POISON = -8.7654321e77  # no loss, logit or probability can be this, and 15 printed digits keep it exactly
+_POISON_XML = b"-8.7654321E+77"
+_BLOCK = 1 << 20
+_WORKBOOK = "xl/workbook.xml"
+_ADDRESS = re.compile(r"(?:'((?:[^']|'')+)'|([^'!]+))!\$?([A-Za-z]{1,3})\$?([1-9][0-9]{0,6})")
+_ENTITY = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(amp|lt|gt|quot|apos));")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+# ------------------------------------------------------------------------------------------------ which part is a sheet
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One line of a .rels part: the last word of its type, and the part (or address, when external) it points at."""
+
+    kind: str
+    target: str
+    external: bool
+
+
+def relations(archive: zipfile.ZipFile, part: str) -> dict[str, Relation]:
+    """What `part` points at, by relationship id; empty when it has no .rels part."""
+    folder, base = posixpath.split(part)
+    name = posixpath.join(folder, "_rels", base + ".rels")
+    names = {entry.lower(): entry for entry in archive.namelist()}  # part names ignore case
+    if name.lower() not in names:
+        return {}
+    found = {}
+    for line in ET.fromstring(archive.read(names[name.lower()])):  # noqa: S314 - the gate refuses a DOCTYPE
+        target = line.get("Target", "")
+        external = line.get("TargetMode") == "External"
+        if not external:
+            target = posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/")
+            target = names.get(target.lower(), target)
+        found[line.get("Id", "")] = Relation(line.get("Type", "").rpartition("/")[2], target, external)
+    return found
+
+
+def worksheet_parts(archive: zipfile.ZipFile) -> dict[str, str]:
+    """The worksheets in the order of their tabs: name -> part. Chart sheets hold no cells and are left out."""
+    related = relations(archive, _WORKBOOK)
+    sheets = {}
+    for element in ET.fromstring(archive.read(_WORKBOOK)).iter():  # noqa: S314 - the gate refuses a DOCTYPE
+        if element.tag.rpartition("}")[2] != "sheet":
+            continue
+        name = element.get("name", "")
+        link = next((value for key, value in element.items() if key.endswith("}id")), "")
+        if link not in related:
+            raise WorkbookError(f"the sheet {name!r} points at nothing: save the file again with a spreadsheet program")
+        if related[link].kind == "worksheet":
+            sheets[name] = related[link].target
+    return sheets
+
+
+# ------------------------------------------------------------------------------------------------------- cell addresses
+
+
+@lru_cache(maxsize=None)  # there are 16,384 columns, and a big sheet asks 100,000 times
+def column_number(letters: str) -> int:
+    """`"AA"` -> 27, counted from one."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - 64
+    return number
+
+
+def split_reference(reference: str) -> tuple[int, int]:
+    """`"C11"` -> `(11, 3)`: row and column, both counted from one."""
+    letters = reference.rstrip("0123456789")
+    return int(reference[len(letters) :]), column_number(letters)
+
+
+def address(sheet: str, cell: str) -> str:
+    """`Steps!C11`, or `'Read me'!C11`: the address as a spreadsheet writes it."""
+    return f"{sheet}!{cell}" if re.fullmatch(r"[^\W\d]\w*", sheet) else "'" + sheet.replace("'", "''") + f"'!{cell}"
+
+
+def split_address(text: str) -> tuple[str, str]:
+    """`"'Read me'!$C$4"` -> `("Read me", "C4")`."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no cell address: write the sheet and the cell, such as 'Steps!C4'")
+    quoted, plain, column, row = match.groups()
+    return (quoted.replace("''", "'") if quoted else plain), column.upper() + row
+
+
+# ------------------------------------------------------------------------------------------------------ cells as text
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """The patterns of one sheet; some programs write every tag with a prefix (`<x:c>`)."""
+
+    prefix: bytes
+    start: re.Pattern[bytes]
+    cell: re.Pattern[bytes]  # groups: attributes, formula, the formula's attributes, value, what else is inside
+    formula: re.Pattern[bytes]
+    inline: re.Pattern[bytes]
+    text: re.Pattern[bytes]
+
+
+@lru_cache(maxsize=8)
+def _patterns(prefix: bytes) -> _Patterns:
+    p = re.escape(prefix)
+    some = rb"((?:\s[^<>]*?)?)"
+    formula = rb"(<" + p + rb"f" + some + rb"(?:/>|>[^<]*</" + p + rb"f>))"
+    value = rb"<" + p + rb"v(?:\s[^<>]*?)?(?:/>|>([^<]*)</" + p + rb"v>)"
+    rest = rb"([^<]*(?:<(?!/?" + p + rb"c[\s/>])[^<]*)*)"  # stops at the next cell, so a broken cell costs no rescan
+    inside = rb"\s*" + formula + rb"?\s*(?:" + value + rb")?" + rest
+    return _Patterns(
+        prefix,
+        re.compile(rb"<" + p + rb"c[\s/>]"),
+        re.compile(rb"<" + p + rb"c" + some + rb"(?:/>|>" + inside + rb"</" + p + rb"c>)"),
+        re.compile(formula),
+        re.compile(rb"<" + p + rb"is>(.*?)</" + p + rb"is>", re.DOTALL),
+        re.compile(rb"<" + p + rb"t(?:\s[^<>]*?)?>([^<]*)<"),
+    )
+
+
+_REFERENCE = re.compile(rb"\sr=[\"']([A-Z]+[0-9]+)[\"']")
+_TYPE = re.compile(rb"\st\s*=\s*[\"'](\w*)[\"']")
+_ARRAY = re.compile(rb"\st\s*=\s*[\"'](?:array|dataTable)[\"']")
+_RANGE = re.compile(rb"\sref\s*=\s*[\"']([A-Z]+[0-9]+)(?::([A-Z]+[0-9]+))?[\"']")
+
+
+def _root_prefix(head: bytes) -> bytes:
+    root = re.search(rb"<((?:[\w.-]+:)?)worksheet[\s/>]", head)
+    if root is None:
+        raise WorkbookError("one of its sheets is no worksheet: save the file again with a spreadsheet program")
+    return root[1]
+
+
+def _pieces(stream: IO[bytes]) -> Iterator[tuple[bytes, _Patterns]]:
+    rest = stream.read(_BLOCK)
+    patterns = _patterns(_root_prefix(rest))
+    mark = b"<" + patterns.prefix + b"c "
+    while block := stream.read(_BLOCK):
+        rest += block
+        cut = rest.rfind(mark)
+        if cut > 0:
+            yield rest[:cut], patterns
+            rest = rest[cut:]
+    yield rest, patterns
+
+
+# ------------------------------------------------------------------------------------------------------ a poisoned copy
+
+
+@dataclass
+class _Sheet:
+    """The rewriting of one sheet: what is to be changed in it, and what was found on the way."""
+
+    name: str
+    changes: dict[str, float | str]
+    formulas: dict[str, bool] = field(default_factory=dict)
+    _arrays: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def rewrite(self, stream: IO[bytes], write: Callable[[bytes], object]) -> None:
+        for piece, patterns in _pieces(stream):
+            text, matched = patterns.cell.subn(lambda match, known=patterns: self._cell(match, known), piece)
+            if matched != len(patterns.start.findall(piece)):
+                raise WorkbookError(
+                    f"sheet {self.name!r} holds a cell inside a cell: save it with a spreadsheet program"
+                )
+            write(text)
+        if self.changes:
+            cell = address(self.name, next(iter(self.changes)))
+            raise WorkbookError(f"{cell} is not in the file: only a cell that already exists can be changed")
+
+    def _cell(self, match: re.Match[bytes], patterns: _Patterns) -> bytes:
+        attributes, formula, options, _, rest = match.groups()
+        if formula is None and not rest and not self._arrays and not self.changes:
+            return match[0]
+        if formula is None and rest and patterns.formula.search(rest):
+            raise WorkbookError(
+                f"sheet {self.name!r} has a value before its formula: save it with a spreadsheet program"
+            )
+        reference = _reference(attributes)
+        if formula is None and not self._in_array(reference):
+            value = self.changes.pop(reference, None)
+            return match[0] if value is None else _with_value(attributes, value, patterns.prefix)
+        if reference in self.changes:
+            raise WorkbookError(f"{address(self.name, reference)} holds a formula: change a cell that it reads")
+        self.formulas[reference] = formula is not None
+        if options and _ARRAY.search(options) and (span := _RANGE.search(options)):
+            # The other cells of an array hold results too, though no formula of their own.
+            first, last = span[1].decode(), (span[2] or span[1]).decode()
+            self._arrays.append((*split_reference(first), *split_reference(last)))
+        return _with_poison(attributes, formula or b"", rest or b"", patterns)
+
+    def _in_array(self, reference: str) -> bool:
+        if not self._arrays:
+            return False
+        row, column = split_reference(reference)
+        return any(top <= row <= low and left <= column <= right for top, left, low, right in self._arrays)
+
+
+def _reference(attributes: bytes) -> str:
+    found = _REFERENCE.search(attributes)
+    if found is None:
+        raise WorkbookError("one of its cells has no address: save the file again with a spreadsheet program")
+    return found[1].decode()
+
+
+def _with_poison(attributes: bytes, formula: bytes, rest: bytes, patterns: _Patterns) -> bytes:
+    p = patterns.prefix
+    if rest:
+        rest = patterns.inline.sub(b"", rest)
+    if b"t" in attributes:
+        attributes = _TYPE.sub(b"", attributes)  # the stored result may have been a text, the poison is a number
+    return b"<%bc%b>%b<%bv>%b</%bv>%b</%bc>" % (p, attributes, formula, p, _POISON_XML, p, rest, p)
+
+
+def _with_value(attributes: bytes, value: float | str, prefix: bytes) -> bytes:
+    p, kind = prefix.decode(), ""
+    if isinstance(value, bool):
+        kind, body = ' t="b"', f"<{p}v>{value:d}</{p}v>"
+    elif isinstance(value, str):
+        kind, body = ' t="inlineStr"', f'<{p}is><{p}t xml:space="preserve">{escape(value)}</{p}t></{p}is>'
+    else:
+        body = f"<{p}v>{float(value)!r}</{p}v>"
+    return b"<" + prefix + b"c" + _TYPE.sub(b"", attributes) + f"{kind}>{body}</{p}c>".encode()
+
+
+def _check_change(where: str, value: object) -> None:
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"{where} cannot become a {type(value).__name__}: give a number or a text")
+    if isinstance(value, str) and (len(value) > 32_767 or _CONTROL.search(value)):
+        raise ValueError(f"{where} cannot hold this text: a cell takes 32,767 characters and no control characters")
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise ValueError(f"{where} cannot become {value}: a spreadsheet has no such number")
+
+
+def _by_sheet(changes: Mapping[str, float | str], sheets: Mapping[str, str]) -> dict[str, dict[str, float | str]]:
+    known = {name.casefold(): name for name in sheets}
+    sorted_out: dict[str, dict[str, float | str]] = {name: {} for name in sheets}
+    for where, value in changes.items():
+        sheet, cell = split_address(where)
+        _check_change(where, value)
+        if sheet.casefold() not in known:
+            raise WorkbookError(f"{where}: there is no sheet {sheet!r}; the file has {', '.join(map(repr, sheets))}")
+        sorted_out[known[sheet.casefold()]][cell] = value
+    return sorted_out
+
+
+def poisoned_copy(source: Path, target: Path, changes: Mapping[str, float | str]) -> dict[str, dict[str, bool]]:
+    """Write `target`: `source` with `changes` applied and every stored formula result replaced by `POISON`.
+
+    Returns:
+        For each worksheet, the cells that were poisoned; True where the cell holds a formula of its own, False where it
+        only receives a part of an array formula's result.
+    """
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        parts = worksheet_parts(old)
+        wanted = _by_sheet(changes, parts)
+        sheets = {part: _Sheet(name, wanted[name]) for name, part in parts.items()}
+        for info in old.infolist():
+            if info.is_dir():
+                continue
+            with old.open(info) as stream, new.open(info.filename, "w", force_zip64=True) as out:
+                if info.filename in sheets:
+                    sheets[info.filename].rewrite(stream, out.write)
+                    continue
+                while block := stream.read(_BLOCK):
+                    out.write(block)
+    return {sheet.name: sheet.formulas for sheet in sheets.values()}
+
+
+# ------------------------------------------------------------------------------------------- what an engine wrote back
+
+
+def read_values(path: Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Value]]:
+    """The stored values of the `wanted` cells of each sheet, in the given order; None where a cell has none."""
+    with zipfile.ZipFile(path) as archive:
+        parts = worksheet_parts(archive)
+        missing = sorted(set(wanted) - set(parts))
+        if missing:
+            raise WorkbookError(f"the sheet {missing[0]!r} is not in the file that came back")
+        strings = _shared_strings(archive)
+        answer = {}
+        for name, cells in wanted.items():
+            with archive.open(parts[name]) as stream:
+                values = _sheet_values(stream, set(cells), strings)
+            answer[name] = [values.get(cell) for cell in cells]
+        return answer
+
+
+def _sheet_values(stream: IO[bytes], wanted: set[str], strings: Sequence[str]) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for piece, patterns in _pieces(stream):
+        for attributes, _, _, stored, rest in patterns.cell.findall(piece):
+            if (reference := _reference(attributes)) not in wanted:
+                continue
+            kind = _TYPE.search(attributes)
+            if kind is not None and kind[1] == b"inlineStr":
+                inline = patterns.inline.search(rest)
+                values[reference] = "".join(
+                    plain_text(run.decode()) for run in patterns.text.findall(inline[1] if inline else b"")
+                )
+            else:
+                values[reference] = _decode(kind[1] if kind else b"n", stored, strings)
+    return values
+
+
+def _decode(kind: bytes, stored: bytes, strings: Sequence[str]) -> Value:
+    if kind in (b"str", b"e"):
+        return plain_text(stored.decode())
+    if not stored.strip():
+        return None
+    if kind == b"s":
+        return strings[int(stored)]
+    return stored.strip() in (b"1", b"true") if kind == b"b" else float(stored)
+
+
+def plain_text(stored: str) -> str:
+    """Resolve XML's five names and numbered characters; `html.unescape` knows hundreds more, which are plain text here."""
+    return _ENTITY.sub(_character, stored)
+
+
+def _character(match: re.Match[str]) -> str:
+    hexadecimal, decimal, name = match.groups()
+    return _NAMED[name] if name else chr(int(hexadecimal or decimal, 16 if hexadecimal else 10))
+
+
+def _shared_strings(archive: zipfile.ZipFile) -> list[str]:
+    part = next((line.target for line in relations(archive, _WORKBOOK).values() if line.kind == "sharedStrings"), None)
+    if part is None or part not in archive.namelist():
+        return []
+    strings = []
+    for entry in ET.fromstring(archive.read(part)):  # noqa: S314 - written by our own engine process
+        runs = (node.text or "" for node in entry.iter() if node.tag.rpartition("}")[2] == "t")
+        strings.append("".join(runs))
+    return strings

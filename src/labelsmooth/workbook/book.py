@@ -1,0 +1,103 @@
+"""What goes into one workbook, before any file format: the problem, its chain in numbers, and where everything stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelsmooth.maths.case import Chain
+from labelsmooth.maths.compact import compact_chain
+from labelsmooth.maths.evaluate import Array, evaluate
+from labelsmooth.maths.steps import chain
+from labelsmooth.maths.trace import Problem
+
+from .layout import FIRST_CLASS, MAX_COLUMNS, MAX_ROWS, Layout, Place, plan
+
+FULL_LIMIT, FORMULA_LIMIT = 50_000, 500_000
+TOP = 6  # rows above the first block: title, ε, K, N, class numbers
+SCALARS = {"epsilon": 1, "n_classes": 2, "n_rows": 3}  # rows of the single inputs in the head
+
+
+@dataclass(frozen=True)
+class TorchRows:
+    """PyTorch's own numbers for this batch; the loss is keep(ε)·label_loss + spread(ε)·prior_loss at any ε."""
+
+    version: str
+    how: str  # the code that made them, as text
+    label_loss: NDArray[np.float64]  # (N,) H(q,p): the loss at ε = 0
+    prior_loss: NDArray[np.float64]  # (N,) H(v,p): the loss at ε = 1 in the paper's convention
+    row_loss: NDArray[np.float64]  # (N,) float64, at the ε the file was made with
+    row_loss_single: NDArray[np.float64]  # (N,) the same in float32
+    largest_gradient_gap: float  # largest |gradient difference| to the chain, float64
+
+
+@dataclass(frozen=True)
+class Book:
+    """One workbook's content."""
+
+    problem: Problem
+    layout: Layout
+    values: Mapping[str, Array]
+    kind: str  # "full" or "compact"
+    torch: TorchRows | None = None
+    source: str = ""
+    replaced: str = ""  # says what was put in place of non-finite logits
+
+    @property
+    def chain(self) -> Chain:
+        """The steps on the sheet."""
+        return self.layout.chain
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return self.layout.rows
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.layout.classes
+
+    @property
+    def linear(self) -> bool:
+        """Whether a row's loss is keep(ε)·H(q,p) + spread(ε)·H(v,p) with one ε for all rows."""
+        case = self.problem.case
+        return not case.smoothing and (case.weighting is None or case.weighting.charge != "expected")
+
+
+def make_book(problem: Problem, *, layout: str = "auto", torch: TorchRows | None = None, source: str = "", replaced: str = "") -> Book:
+    """Choose the layout, place every step and evaluate it.
+
+    Raises:
+        ValueError: the batch does not fit the grid or the limit on formulas, or the compact layout cannot hold the case.
+    """
+    if layout not in ("auto", "full", "compact"):
+        raise ValueError(f"layout must be 'auto', 'full' or 'compact', got {layout!r}")
+    rows, classes = problem.given["logits"].shape
+    kind = layout
+    placed = _placed(problem, chain(problem.case), rows, classes)
+    if layout == "auto":
+        kind = "full" if placed.formulas <= FULL_LIMIT else "compact"
+    if kind == "compact":
+        placed = _placed(problem, compact_chain(problem.case), rows, classes)
+    if placed.formulas > FORMULA_LIMIT:
+        raise ValueError(
+            f"{rows:,} rows of {classes:,} classes need {placed.formulas:,} formulas; the limit is {FORMULA_LIMIT:,}: take fewer rows"
+        )
+    if placed.end >= MAX_ROWS or placed.width >= MAX_COLUMNS:
+        raise ValueError(
+            f"{rows:,} rows of {classes:,} classes need {placed.end:,} rows and {placed.width:,} columns; "
+            f"a sheet has {MAX_ROWS:,} and {MAX_COLUMNS:,}"
+        )
+    return Book(problem, placed, evaluate(placed.chain, problem.given), kind, torch, source, replaced)
+
+
+def _placed(problem: Problem, steps: Chain, rows: int, classes: int) -> Layout:
+    given = {word: Place("Steps", row, 1, "") for word, row in SCALARS.items() if word != "epsilon" or not problem.case.smoothing}
+    if "ignore_index" in steps:
+        given["ignore_index"] = Place("Steps", 3, 4, "")
+    given["class_index"] = Place("Steps", TOP - 2, FIRST_CLASS, "k", 1, classes)
+    return plan(steps, rows, classes, top=TOP, given=given)

@@ -1,0 +1,168 @@
+"""A book as an .xlsx file: live formulas, the true numbers cached beside them, notes, charts.
+
+XlsxWriter writes it because it can cache a value with every formula, so a viewer that does not calculate shows the truth
+and not zeros. Two rules keep strangers' text harmless: class and row names are written as strings and are never part of a
+formula, a sheet name or a chart's text (charts refer to cells); and no formula uses a function outside the small set that
+every spreadsheet program has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xlsxwriter
+from numpy.typing import ArrayLike
+
+from labelsmooth.files import write_atomically
+from labelsmooth.maths.trace import prepare
+
+from ._play import write_play
+from ._sheets import TOLERANCE, changed_place, tolerance_place, write_checks, write_lists, write_readme, write_torch
+from ._steps import write_steps
+from ._student import MARKING_TOLERANCE, student_names, write_student
+from ._style import Styles
+from .book import Book, TorchRows, make_book
+
+LONGEST_TEXT = 32_767  # characters a cell can hold
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the file, its sheets, and how many formulas stand in it."""
+
+    path: str
+    sheets: tuple[str, ...]
+    formulas: int
+    rows: int
+    classes: int
+    kind: str
+
+
+def write_workbook(
+    path: str | Path,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    label_smoothing: ArrayLike = 0.1,
+    *,
+    class_names: Sequence[str] | None = None,
+    row_names: Sequence[str] | None = None,
+    layout: str = "auto",
+    blank: bool = False,
+    replace_nonfinite: float | None = None,
+    torch: TorchRows | None = None,
+    source: str = "",
+    force: bool = False,
+    **options: Any,
+) -> Written:
+    """Write the loss on these logits as a workbook of live formulas.
+
+    Args:
+        path: the .xlsx to write; an existing file is refused without `force`.
+        logits: (N, K), finite.
+        labels: (N,) class numbers or (N, K) distributions.
+        label_smoothing: ε in [0, 1], one number or one a row; the yellow cell of the sheet.
+        class_names: K names.
+        row_names: N names.
+        layout: "full" (a cell a thought), "compact" (five formulas a row), or "auto": full up to 50,000 formulas.
+        blank: leave the steps for a student to fill in, with self-marking.
+        replace_nonfinite: a finite number to write in place of non-finite logits; the sheet then says so.
+        torch: PyTorch's numbers for the PyTorch sheet (`labelsmooth.parity.compare.torch_rows` makes them).
+        source: where the logits come from, shown on the first sheet.
+        force: overwrite.
+        **options: convention, prior, weight, weighting, class_mask, ignore_index, keep, reduction, as in `labelsmooth.trace`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: input that does not fit, or a batch beyond the limits.
+        InputError: the file exists, or cannot be written.
+
+    Example:
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "book.xlsx")
+        >>> write_workbook(path, [[4.2, -2.4], [1.6, -0.6]], [0, 1], 0.1, class_names=["cat", "dog"]).sheets
+        ('Read me', 'Steps', 'Play', 'PyTorch', 'Checks', 'Lists')
+
+    Reference: the worked example of "Label Smoothing Explained using Microsoft Excel" (amaarora.github.io, 2020).
+    """
+    z, replaced = _finite(np.asarray(logits, np.float64), replace_nonfinite)
+    problem = prepare(z, labels, label_smoothing, class_names=class_names, row_names=row_names, **options)
+    for what, names in (("class", problem.class_names), ("row", problem.row_names)):
+        for name in names:
+            check_name(name, what)
+    book = make_book(problem, layout="full" if blank else layout, torch=torch, source=source, replaced=replaced)
+    return save(book, path, blank=blank, force=force)
+
+
+def save(book: Book, path: str | Path, *, blank: bool = False, force: bool = False) -> Written:
+    """Write a book to a file, whole or not at all."""
+    with write_atomically(path, force=force) as temporary:
+        options = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+        workbook = xlsxwriter.Workbook(str(temporary), options)
+        try:
+            sheets, formulas = _fill(workbook, book, blank=blank)
+        finally:
+            workbook.close()
+    return Written(str(path), sheets, formulas, book.rows, book.classes, book.kind)
+
+
+SHEETS = ("Read me", "Steps", "Play", "PyTorch", "Checks", "Lists")
+STUDENT_SHEETS = ("Read me", "Steps", "Lists", "Answers", "Marks")
+
+
+def _fill(workbook: Any, book: Book, *, blank: bool) -> tuple[tuple[str, ...], int]:
+    """Write every sheet; return their names and the number of formulas on Steps."""
+    styles = Styles(workbook)
+    names = STUDENT_SHEETS if blank else SHEETS
+    sheets = {name: workbook.add_worksheet(name) for name in names}
+    workbook.set_properties({"title": "Label smoothing, step by step", "comments": "Made by labelsmooth."})
+    _define_names(workbook, student_names(book) if blank else book, blank=blank)
+    write_lists(sheets["Lists"], book, styles, tolerance=MARKING_TOLERANCE if blank else TOLERANCE)
+    if blank:
+        write_student(sheets, book, styles)
+    else:
+        write_steps(sheets["Steps"], book, styles)
+        write_play(workbook, sheets["Play"], book, styles)
+        write_torch(sheets["PyTorch"], book, styles)
+        write_checks(sheets["Checks"], book, styles)
+    write_readme(sheets["Read me"], book, styles, blank=blank)
+    sheets["Read me"].activate()
+    for sheet in sheets.values():
+        sheet.hide_gridlines(2)
+        sheet.protect("", {"format_cells": True, "format_columns": True, "format_rows": True, "select_locked_cells": True})
+        sheet.set_paper(9)
+        sheet.set_footer("&L&F&C&A&R&P / &N")
+    return names, book.layout.formulas
+
+
+def _define_names(workbook: Any, book: Book, *, blank: bool) -> None:
+    """Every value of the chain by its word; formulas call the single numbers, readers find the rest."""
+    places = {**book.layout.places, "tolerance": tolerance_place(book)}
+    if not blank:
+        places["inputs_changed"] = changed_place()
+    for word, place in places.items():
+        workbook.define_name(word, f"={place.area}")
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuse a name that a cell cannot hold as it is."""
+    if len(name.encode("utf-16-le")) // 2 > LONGEST_TEXT:
+        raise ValueError(f"a {what} name has {len(name):,} characters; a cell holds {LONGEST_TEXT:,}: shorten it")
+    bad = next((c for c in name if (ord(c) < 32 and c not in "\t\n\r") or ord(c) in (0xFFFE, 0xFFFF) or 0xD800 <= ord(c) < 0xE000), None)  # noqa: PLR2004
+    if bad is not None:
+        raise ValueError(f"the {what} name {name[:40]!r} holds the control character {bad!r}, which no cell can show: remove it")
+
+
+def _finite(z: np.ndarray[Any, Any], replacement: float | None) -> tuple[np.ndarray[Any, Any], str]:
+    """Put a finite number in place of non-finite logits, where that was asked for, and say so."""
+    bad = ~np.isfinite(z)
+    if replacement is None or not bad.any():
+        return z, ""
+    if not np.isfinite(replacement):
+        raise ValueError(f"replace_nonfinite must be finite, got {replacement}")
+    return np.where(bad, replacement, z), f"{int(bad.sum())} logits were not finite; {replacement:g} stands in their place."
