@@ -317,7 +317,7 @@ def test_a_csv_survives_the_round_trip_with_any_separator(tmp_path: Path) -> Non
         data=st.data(),
     )
     @hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-    def survives(names: Any, separator: Any, end: Any, quoting: Any, comma: Any, encoding: Any, data: Any) -> None:
+    def survives(*, names: Any, separator: Any, end: Any, quoting: Any, comma: Any, encoding: Any, data: Any) -> None:
         number = st.floats(allow_nan=False, allow_infinity=False)
         row = st.tuples(st.sampled_from(names), st.lists(number, min_size=len(names), max_size=len(names)))
         rows = data.draw(st.lists(row, min_size=1, max_size=4))
@@ -452,12 +452,27 @@ HEAD = "label,cat,dog\n"
         ("cat,2.5,3.5\ndog,5,6\n", "the first line holds numbers: a header such as"),
         ("0,1,2\n4,5,6\n", "the first line holds numbers: a header such as"),
         ("0,5;1,5;2\n0,5;1,5;2\n", "the first line holds numbers: a header such as"),
-        ("id,cat,dog\na,1,2\n", "no label column among 'id', 'cat', 'dog': one column must be called label, target or y"),
-        (HEAD + "cat,1,2\nbat,3,4\n", "line 3, column 'label': 'bat' is neither a class nor a class number, did you mean 'cat'?"),
-        (HEAD + "cat,1,2\n1.5,3,4\n", "line 3, column 'label': '1.5' is neither a class nor a class number; classes: 'cat', 'dog'"),
-        (HEAD + "cat,1,2\n\n1,3,4\n2,3,4\n", "line 5, column 'label': label 2 is out of range: the 2 classes are numbered 0 to 1"),
+        (
+            "id,cat,dog\na,1,2\n",
+            "no label column among 'id', 'cat', 'dog': one column must be called label, target or y",
+        ),
+        (
+            HEAD + "cat,1,2\nbat,3,4\n",
+            "line 3, column 'label': 'bat' is neither a class nor a class number, did you mean 'cat'?",
+        ),
+        (
+            HEAD + "cat,1,2\n1.5,3,4\n",
+            "line 3, column 'label': '1.5' is neither a class nor a class number; classes: 'cat', 'dog'",
+        ),
+        (
+            HEAD + "cat,1,2\n\n1,3,4\n2,3,4\n",
+            "line 5, column 'label': label 2 is out of range: the 2 classes are numbered 0 to 1",
+        ),
         (HEAD + "1,1,2\n2,3,4\n", "counted from 1"),
-        (HEAD + "-1,3,4\n", "line 2, column 'label': label -1 is negative: a row to be ignored has the label ignore_index"),
+        (
+            HEAD + "-1,3,4\n",
+            "line 2, column 'label': label -1 is negative: a row to be ignored has the label ignore_index",
+        ),
         (HEAD + "cat,1,2\ndog,3\n", "line 3: 2 cells, but the header has 3"),
         (HEAD + "cat,1,2,3\n", "line 2: 4 cells, but the header has 3"),
         (HEAD + 'cat,1,2\n"dog",oh,4\n', "line 3, column 'cat': 'oh' is not a number"),
@@ -465,10 +480,16 @@ HEAD = "label,cat,dog\n"
         (HEAD + "cat,1,\n", "line 2, column 'dog': the cell is empty"),
         (HEAD + "cat,1,1_000\n", "line 2, column 'dog': '1_000' is not a number"),
         (HEAD + 'cat,1,"2,5"\n', "line 2, column 'dog': '2,5' is not a number"),
-        ("label;cat;dog\ncat;1.5;2\ndog;2;1,5\n", "line 3, column 'dog': '1,5' is not a number: this file has decimal commas and"),
+        (
+            "label;cat;dog\ncat;1.5;2\ndog;2;1,5\n",
+            "line 3, column 'dog': '1,5' is not a number: this file has decimal commas and",
+        ),
         ("label;cat;dog\ncat;1,5;2,0x\n", "line 2, column 'dog': '2,0x' is not a number"),
         (HEAD + "cat,1,nan\ndog,2,3\n", "line 2, class 'dog': nan is not finite"),
-        (HEAD + "cat,1,2\ndog,-inf,3\ncat,inf,1\n", "line 3, class 'cat': -inf is not finite: correct or remove that row (2 such"),
+        (
+            HEAD + "cat,1,2\ndog,-inf,3\ncat,inf,1\n",
+            "line 3, class 'cat': -inf is not finite: correct or remove that row (2 such",
+        ),
         (HEAD + "cat,1e999,2\n", "line 2, class 'cat': inf is not finite"),
         ("label,cat\ncat,1\n", "the only class is 'cat': two or more are needed"),
         ("label,id\n1,2\n", "there are no columns of classes"),
@@ -484,7 +505,10 @@ HEAD = "label,cat,dog\n"
         ("cat,dog,q:cat,q:dog,q:emu\n1,2,1,0,0\n", "the columns q:<class> must be one for each class: look at 'emu'"),
         ("cat,dog,q:cat,q:dog,label\n1,2,1,0,0\n", "keep one kind of labels"),
         (HEAD + "cat,0.25,0.75\ndog,0.5,0.5\n", "these rows sum to 1: they look like probabilities; pass --probs"),
-        (HEAD + "cat,-0.6931471805599453,-0.6931471805599453\n", "look like log-probabilities: they are valid logits; pass --logits"),
+        (
+            HEAD + "cat,-0.6931471805599453,-0.6931471805599453\n",
+            "look like log-probabilities: they are valid logits; pass --logits",
+        ),
         (HEAD + 'cat,1,"2\n', "is a quotation mark missing?"),
         (HEAD + 'cat,"1"2,3\n', "line 2: "),
         (HEAD + "cat,1,2\ndog,\udcff,3\n", "line 3: byte 0xff is not utf-8"),
@@ -492,7 +516,7 @@ HEAD = "label,cat,dog\n"
         ("\x89PNG\r\n\x1a\n\0\0\0", "holds NUL bytes: it is a binary file"),
         (HEAD + "cat,1," + "9" * 200_000 + "\n", "line 2: field larger than field limit"),
     ],
-)  # fmt: skip
+)
 def test_a_faulty_csv_is_refused_by_line_and_column(content: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "batch.csv"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
@@ -531,12 +555,20 @@ def test_a_faulty_csv_is_refused_by_line_and_column(content: str, says: str, tmp
         ('{"logits": [[1, 2]], "labels": [{"a": 1}]}', "row 1: a class name or a class number was expected"),
         ('{"logits": [[1, 2]], "labels": [1e300]}', "is neither a class nor a class number"),
         ('{"logits": [[1, 2]], "labels": [0], "class_names": ["a", "a"]}', "two classes are called 'a'"),
-        ('{"logits": [[1, 2]], "labels": [0], "class_names": ["a"]}', "1 class_names, 2 were expected"),
+        ('{"logits": [[1, 2]], "labels": [0], "class_names": ["a"]}', "2 class_names were expected, 1 were found"),
+        ('{"logits": [[1, 2]], "labels": [0], "class_names": 3}', "2 class_names were expected, something else"),
+        ('{"logits": [[1, 2]], "labels": [[1e308, 1e308]]}', "row 1: the soft labels sum to inf, not to 1"),
         ('{"logits": [[1, 2]], "labels": [0], "losses": [1, 2]}', "the shape of 'losses' is (2,): (1,) was expected"),
-        ('{"logits": [[1, 2]], "labels": [0], "prior": [1]}', "the shape of 'prior' is (1,): (2,) or (1, 2) was expected"),
+        (
+            '{"logits": [[1, 2]], "labels": [0], "prior": [1]}',
+            "the shape of 'prior' is (1,): (2,) or (1, 2) was expected",
+        ),
         ('{"logits": [[1, 2]], "labels": [0], "weight": ["a", 2]}', "weight, row 1: 'a' is not a number"),
         ('[{"label": 0, "a": 1, "b": 2}, 3]', "row 2: a number, an object was expected"),
-        ('[{"label": 0, "a": 1, "b": 2}, {"lable": 0, "a": 1, "b": 2}]', "row 2: 'label' stands in this row or in the first"),
+        (
+            '[{"label": 0, "a": 1, "b": 2}, {"lable": 0, "a": 1, "b": 2}]',
+            "row 2: 'label' stands in this row or in the first",
+        ),
         ('[{"label": 0, "a": 1, "b": 2}, {"label": 0, "a": "x", "b": 2}]', "row 2, column 'a': 'x' is not a number"),
         ('[{"label": 0, "a": 1, "a": 2}]', "the name 'a' stands twice in one object"),
         ('{"label": 0, "a": 1, "b": 2}\n\n{"label": 0, "a": 1, "b": null}\n', "line 3, column 'b': the cell is empty"),
@@ -544,7 +576,7 @@ def test_a_faulty_csv_is_refused_by_line_and_column(content: str, says: str, tmp
         ("[" * 100_000, "the JSON is nested too deeply"),
         ('{"logits": ' + "[" * 300 + "]" * 300 + ', "labels": [0]}', "logits"),
     ],
-)  # fmt: skip
+)
 def test_faulty_json_is_refused_by_its_place(content: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "batch.json"
     path.write_text(content)
@@ -556,19 +588,28 @@ def test_faulty_json_is_refused_by_its_place(content: str, says: str, tmp_path: 
     [
         ({"logits": Z.astype("c16"), "labels": Y}, "logits are of dtype complex128, numbers were expected"),
         ({"logits": Z.astype("U"), "labels": Y}, "logits are of dtype <U"),
-        ({"logits": Z.astype("f2").view("V2"), "labels": Y}, "logits are of dtype |V2, numbers were expected (save bfloat16"),
+        (
+            {"logits": Z.astype("f2").view("V2"), "labels": Y},
+            "logits are of dtype |V2, numbers were expected (save bfloat16",
+        ),
         ({"logits": Z, "labels": Y[:3]}, "3 labels for 4 rows of logits"),
         ({"logits": Z, "labels": Y * 0.5}, "row 2: '0.5' is neither a class nor a class number"),
         ({"logits": Z, "labels": np.array([0, 1, 2, 2**64 - 1], "u8")}, "row 4: '18446744073709551615' is neither"),
-        ({"logits": Z, "labels": np.array([1, 1, 2, 3])}, "row 4: label 3 is out of range: the 3 classes are numbered 0 to 2 (the labels seem"),
+        (
+            {"logits": Z, "labels": np.array([1, 1, 2, 3])},
+            "row 4: label 3 is out of range: the 3 classes are numbered 0 to 2 (the labels seem",
+        ),
         ({"logits": Z[:, :1], "labels": Y}, "the only class is '0'"),
         ({"logits": Z[:0], "labels": Y[:0]}, "the shape of the logits is (0, 3)"),
         ({"logits": np.where(Z == 3.5, NAN, Z), "labels": Y}, "row 2, class '1': nan is not finite"),
         ({"logits": Z, "labels": np.ones((4, 3))}, "row 1: the soft labels sum to 3, not to 1"),
-        ({"logits": Z.reshape(2, 3, 2), "labels": np.zeros((2, 2))}, "the shape of the labels is (2, 2), but of the logits (2, 3, 2)"),
+        (
+            {"logits": Z.reshape(2, 3, 2), "labels": np.zeros((2, 2))},
+            "the shape of the labels is (2, 2), but of the logits (2, 3, 2)",
+        ),
         ({"scores": Z, "labels": Y}, "no array is called logits or predictions, there is 'scores', 'labels'"),
     ],
-)  # fmt: skip
+)
 def test_faulty_arrays_are_refused_by_row_and_class(arrays: dict[str, Any], says: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "batch.npz", **arrays)
     assert says in refused(tmp_path / "batch.npz")
@@ -654,12 +695,15 @@ def test_log_probabilities_are_logits_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("p", "says"),
     [
-        ([[0.5, 0.5], [1.5, -0.5]], "row 2, class '0': 1.5 is not a probability between 0 and 1 (2 such numbers in 1 rows)"),
+        (
+            [[0.5, 0.5], [1.5, -0.5]],
+            "row 2, class '0': 1.5 is not a probability between 0 and 1 (2 such numbers in 1 rows)",
+        ),
         ([[0.5, NAN]], "row 1, class '1': nan is not a probability"),
         ([[0.5, 0.5], [0.5, 0.4]], "row 2: the probabilities sum to 0.9, not to 1"),
         ([[1.0, 0.0]], "row 1, class '1': 0 as a probability is a logit of -inf"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_probability_is_refused_by_row_and_class(p: Any, says: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", logits=p, labels=[0] * len(p))
     assert says in refused(tmp_path / "a.npz", probabilities=True)
@@ -927,6 +971,16 @@ def test_an_unnamed_vector_among_several_arrays_is_refused(tmp_path: Path) -> No
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
+def written(target: Path, content: str, *, failure: BaseException | None = None, rival: str | None = None) -> None:
+    """Write a file, perhaps fail before the end, perhaps find that somebody else was quicker."""
+    with write_atomically(target, force=rival is None) as temporary:
+        temporary.write_text(content)
+        if failure is not None:
+            raise failure
+        if rival is not None:
+            target.write_text(rival)
+
+
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -949,9 +1003,8 @@ def test_a_failure_while_writing_leaves_nothing_behind_and_keeps_the_old_file(tm
         if old is not None:
             target.write_text(old)
         for error in (RuntimeError("broken"), KeyboardInterrupt(), OSError(errno.EIO, "device")):
-            with pytest.raises(type(error)), write_atomically(target, force=True) as temporary:
-                temporary.write_text("half")
-                raise error
+            with pytest.raises(type(error)):
+                written(target, "half", failure=error)
             assert names_in(tmp_path) == ([] if old is None else ["a.txt"])
     assert target.read_text() == "old"
 
@@ -969,31 +1022,31 @@ def test_a_failing_file_object_leaves_nothing_behind(tmp_path: Path) -> None:
     assert names_in(tmp_path) == []
 
 
-def full_disk(_temporary: Path) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
+def full_disk() -> OSError:
+    """Give the error of a full disk, a real one where the system has a device for it."""
+    try:
+        with Path("/dev/full").open("r+b", buffering=0) as file:
+            file.write(b"x")
+    except FileNotFoundError:
+        return OSError(errno.ENOSPC, "No space left on device")
+    except OSError as error:
+        return error
+    raise AssertionError("the device took a byte")
 
 
-def full_device(_temporary: Path) -> None:
-    if not Path("/dev/full").exists():
-        full_disk(_temporary)
-    with Path("/dev/full").open("wb", buffering=0) as file:
-        file.write(b"x")
-
-
-@pytest.mark.parametrize("write", [full_disk, full_device])
-def test_a_full_disk_is_one_line_and_leaves_nothing_behind(write: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
-    with pytest.raises(InputError) as caught, write_atomically(target, force=False) as temporary:
-        temporary.write_text("half")
-        write(temporary)
+    with pytest.raises(InputError) as caught:
+        written(target, "half", failure=full_disk())
     assert "No space left on device; nothing was left behind" in fault(str(caught.value), str(target))
     assert names_in(tmp_path) == []
 
 
 def unwritable(target: Path, *, force: bool = False) -> str:
-    with pytest.raises(InputError) as caught, write_atomically(target, force=force):
-        pytest.fail("the block was entered")
-    return fault(str(caught.value), str(target))
+    with pytest.raises(InputError) as caught:
+        write_atomically(target, force=force).__enter__()
+    name = str(target) if str(target).isprintable() else repr(str(target))
+    return fault(str(caught.value), name)
 
 
 def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path) -> None:
@@ -1011,9 +1064,8 @@ def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path) -> None:
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
-    with pytest.raises(InputError, match="exists already"), write_atomically(target, force=False) as temporary:
-        temporary.write_text("ours")
-        target.write_text("theirs")
+    with pytest.raises(InputError, match="exists already"):
+        written(target, "ours", rival="theirs")
     assert target.read_text() == "theirs"
     assert names_in(tmp_path) == ["a.txt"]
 
@@ -1035,6 +1087,7 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch:
     assert unwritable(tmp_path / "folder", force=True) == "is a directory, the name of a file was expected"
     assert "does not exist" in unwritable(tmp_path / "file" / "a.txt")
     assert "File name too long" in unwritable(tmp_path / ("x" * 300))
+    assert "null byte" in unwritable(tmp_path / "a\0b")
     if Path("/dev/null").exists():
         assert unwritable(Path("/dev/null"), force=True) == "is not a regular file"
 

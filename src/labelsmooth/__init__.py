@@ -1,1 +1,60 @@
-"""labelsmooth."""
+"""labelsmooth: label smoothing from the spreadsheet to the cluster.
+
+The public names, and nothing computed here. Each is loaded from its room when first asked for (PEP 562), so that importing
+the package loads neither PyTorch nor a spreadsheet library:
+
+    smooth_labels, trace            the mathematics, in NumPy                    labelsmooth.maths
+    convert                         the ε that means the same elsewhere          labelsmooth.maths
+    cross_entropy, LabelSmoothingCrossEntropy    the loss to train with          labelsmooth.losses (needs torch)
+    write_workbook                  the same as a live workbook                  labelsmooth.workbook
+    compare                         do NumPy, a spreadsheet and PyTorch agree    labelsmooth.parity
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelsmooth.losses import LabelSmoothingCrossEntropy, cross_entropy
+    from labelsmooth.maths.convert import convert
+    from labelsmooth.maths.trace import smooth_labels, trace
+    from labelsmooth.parity.compare import compare
+    from labelsmooth.workbook.write import write_workbook
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "LabelSmoothingCrossEntropy": "labelsmooth.losses",
+    "compare": "labelsmooth.parity.compare",
+    "convert": "labelsmooth.maths.convert",
+    "cross_entropy": "labelsmooth.losses",
+    "smooth_labels": "labelsmooth.maths.trace",
+    "trace": "labelsmooth.maths.trace",
+    "write_workbook": "labelsmooth.workbook.write",
+}
+
+__all__ = [
+    "LabelSmoothingCrossEntropy",
+    "__version__",
+    "compare",
+    "convert",
+    "cross_entropy",
+    "smooth_labels",
+    "trace",
+    "write_workbook",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its room, the first time it is asked for."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_ROOMS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

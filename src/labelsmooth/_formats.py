@@ -123,6 +123,16 @@ def as_text(cell: object) -> str:
     return str(cell).strip()
 
 
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that stands twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 def load(path: Path, *, wanted: Collection[str] = ()) -> Table | Arrays:
     """Reads a file of any known format, "-" as text from standard input. `wanted` spares unpacking other arrays."""
     if str(path) == "-":
@@ -299,10 +309,7 @@ def _parse_json_lines(text: str) -> Table | Arrays:
 def _json(text: str) -> Any:
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise InputError(
-                f"the name {show(next(n for n in names if names.count(n) > 1))} stands twice in one object"
-            )
+            raise InputError(f"the name {show(repeated([name for name, _ in pairs]))} stands twice in one object")
         return found
 
     try:
@@ -457,7 +464,10 @@ def _read_parquet(path: Path, _wanted: Collection[str]) -> Table | Arrays:
     parquet = _optional("pyarrow.parquet", "pyarrow", "files", "reading .parquet")
     with _reading("a Parquet file"):
         with closing(parquet.ParquetFile(path)) as file:
-            _check_size(max(8 * _arrow_values(file.metadata), 1), MAX_BYTES, "unpacks to")
+            # Run lengths let a small file declare any number of rows. The columns' own metadata would be more exact,
+            # but looking at it when it is damaged ends the process (pyarrow 26).
+            declared = 8 * file.metadata.num_rows * file.metadata.num_columns
+            _check_size(max(declared, 1), MAX_BYTES, "unpacks to")
             table = file.read()
         names = [name for name in table.column_names if not name.startswith("__index_level_")]  # pandas' own
         columns = {name: _arrow_column(table.column(name)) for name in names}
@@ -466,12 +476,6 @@ def _read_parquet(path: Path, _wanted: Collection[str]) -> Table | Arrays:
         if any(len(columns.get(key, ())) and isinstance(columns[key][0], list) for key in LOGITS_KEYS):
             return dict(columns)
         return Table(tuple(map(str.strip, names)), tuple(columns.values()), lambda row: f"row {row + 1}")
-
-
-def _arrow_values(metadata: Any) -> int:
-    """How many values a file declares: run lengths let a small one declare any number."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    return sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
 
 
 def _arrow_column(column: Any) -> Sequence[Any]:

@@ -37,6 +37,7 @@ from labelsmooth._formats import (
     check_file,
     load,
     read_text,
+    repeated,
     show,
     show_all,
 )
@@ -171,7 +172,7 @@ def read_vector(
     keys = (what, "weights") if what == "weight" else (what, "loss") if what == "losses" else (what,)
     with _named(path):
         raw = load(Path(path), wanted=keys)
-        values = _vector_of_table(raw, keys) if isinstance(raw, Table) else _vector_of_arrays(raw, keys)
+        values = _vector_of_table(raw, keys) if isinstance(raw, Table) else _numbers(_picked(raw, keys), what)
         if values.ndim not in ((1, 2) if what == "prior" else (1,)) or values.size == 0:
             raise InputError(f"the shape of the {what} is {values.shape}, a list of numbers was expected")
         if length is not None and values.shape[-1] != length:
@@ -193,8 +194,7 @@ def write_atomically(path: str | Path, *, force: bool) -> Iterator[Path]:
         InputError: the file exists, its folder is missing or cannot be written to, or the disk is full.
     """
     with _named(path):
-        target = Path(os.path.realpath(path))
-        _check_target(target, force=force)
+        target = _target(path, force=force)
         # The suffix stays: writers choose a format by it, or append one. Made here and not by tempfile, for the umask.
         suffix = target.suffix if len(target.suffix) < 20 else ""
         temporary = target.with_name(f".{secrets.token_hex(6)}{suffix}")
@@ -205,7 +205,7 @@ def write_atomically(path: str | Path, *, force: bool) -> Iterator[Path]:
     try:
         yield temporary
         with _named(path):
-            _check_target(target, force=force)  # somebody may have been quicker
+            _target(path, force=force)  # somebody may have been quicker
             try:
                 if target.exists():
                     shutil.copymode(target, temporary)
@@ -221,18 +221,22 @@ def write_atomically(path: str | Path, *, force: bool) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _check_target(target: Path, *, force: bool) -> None:
+def _target(path: str | Path, *, force: bool) -> Path:
+    """The file that `path` means, if it may be written."""
     try:
-        if not target.parent.is_dir():
-            raise InputError(f"the directory {str(target.parent)!r} does not exist: make it first")
-        if target.is_dir():
-            raise InputError("is a directory, the name of a file was expected")
-        if target.exists() and not target.is_file():  # replacing /dev/null would be no good turn
-            raise InputError("is not a regular file")
-        if target.exists() and not force:
-            raise InputError("exists already: pass --force to replace it")
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}") from error
+        target = Path(os.path.realpath(path))
+        has_folder, exists = target.parent.is_dir(), target.exists()
+    except (OSError, ValueError) as error:  # a name too long, a NUL in the name
+        raise InputError(f"cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    if not has_folder:
+        raise InputError(f"the directory {str(target.parent)!r} does not exist: make it first")
+    if target.is_dir():
+        raise InputError("is a directory, the name of a file was expected")
+    if exists and not target.is_file():  # replacing /dev/null would be no good turn
+        raise InputError("is not a regular file")
+    if exists and not force:
+        raise InputError("exists already: pass --force to replace it")
+    return target
 
 
 @contextmanager
@@ -255,7 +259,7 @@ def _draft_of_table(table: Table, columns: Sequence[str], *, labels_elsewhere: b
         if column not in names:
             raise InputError(f"there is no column {show(column)}{_suggestion(column, names)}")
     soft = {names[i][2:].strip(): i for i in range(len(names)) if names[i].startswith("q:") and names[i] not in columns}
-    free = [i for i in range(len(names)) if names[i] not in columns and i not in soft.values()]
+    free = [i for i in range(len(names)) if names[i] not in columns and i not in {*soft.values()}]
     label, identity = _special(table, free, LABEL_COLUMNS), _special(table, free, ID_COLUMNS)
     classes = [i for i in free if i not in (label, identity)]
     class_names = tuple(names[i] for i in classes)
@@ -291,8 +295,8 @@ def _check_header(table: Table, *, labels_elsewhere: bool) -> None:
         raise InputError("the first line holds numbers: a header such as label,cat,dog was expected above them")
     if "" in names:
         raise InputError(f"column {names.index('') + 1} has no name (pandas writes one with its index: index=False)")
-    if len(set(names)) < len(names):
-        raise InputError(f"two columns are called {show(next(n for n in names if names.count(n) > 1))}")
+    if (twice := repeated(names)) is not None:
+        raise InputError(f"two columns are called {show(twice)}")
     if not len(table.columns[0]):
         raise InputError("there is a header and no rows below it")
 
@@ -335,10 +339,7 @@ def _row(row: int) -> str:
 
 
 def _draft_of_arrays(arrays: Arrays, columns: Sequence[str], *, labels_elsewhere: bool) -> _Draft:
-    key = next((key for key in (*LOGITS_KEYS, BARE) if key in arrays), None)
-    if key is None:
-        raise InputError(f"no array is called logits or predictions, there is {show_all(arrays)}")
-    logits = _numbers(arrays[key], "logits")
+    logits = _numbers(_picked(arrays, LOGITS_KEYS), "logits")
     if logits.ndim not in (2, 3) or logits.size == 0:
         raise InputError(f"the shape of the logits is {logits.shape}: (N, K) or (B, T, K) was expected")
     size = logits.size // logits.shape[-1]
@@ -346,7 +347,7 @@ def _draft_of_arrays(arrays: Arrays, columns: Sequence[str], *, labels_elsewhere
     _check_classes(class_names)
     labels = next((arrays[key] for key in LABEL_KEYS if key in arrays), None)
     if labels is None and not labels_elsewhere:
-        others = "" if key == BARE else f" among {show_all(arrays)}"
+        others = "" if BARE in arrays else f" among {show_all(arrays)}"
         raise InputError(f"there are no labels{others}: pass --labels FILE, or add an array called labels")
     return _Draft(
         logits=logits,
@@ -358,12 +359,26 @@ def _draft_of_arrays(arrays: Arrays, columns: Sequence[str], *, labels_elsewhere
     )
 
 
+def _picked(arrays: Arrays, keys: Sequence[str]) -> Any:
+    """The array under the first of `keys` that is there, or the only array."""
+    for key in (*keys, BARE):
+        if key in arrays:
+            return arrays[key]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise InputError(f"no array is called {' or '.join(keys[:2])}, there is {show_all(arrays)}")
+
+
 def _names(arrays: Arrays, keys: Sequence[str], length: int) -> tuple[str, ...]:
-    value: Any = next((arrays[key] for key in keys if key in arrays), ())
-    names = tuple(as_text(cell) for cell in (value.tolist() if isinstance(value, np.ndarray) else value))
-    if names and len(names) != length:
-        raise InputError(f"{len(names)} {keys[0]}, {length} were expected")
-    return names
+    """The names in the first of `keys` that is there, or none."""
+    value: Any = next((arrays[key] for key in keys if key in arrays), None)
+    if value is None:
+        return ()
+    names = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(names, list | tuple) or len(names) != length:
+        found = f"{len(names)} were found" if isinstance(names, list | tuple) else "something else was found"
+        raise InputError(f"{length} {keys[0]} were expected, {found}")
+    return tuple(map(as_text, names))
 
 
 def _extra_arrays(arrays: Arrays, columns: Sequence[str], shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
@@ -440,10 +455,7 @@ def _read_labels(path: Path) -> _Labels:
     else:
         raw = load(path, wanted=LABEL_KEYS)
     if not isinstance(raw, Table):
-        key = next((key for key in (*LABEL_KEYS, BARE) if key in raw), None)
-        if key is None and len(raw) != 1:
-            raise InputError(f"no array is called labels, there is {show_all(raw)}")
-        return _Labels(raw[key] if key is not None else next(iter(raw.values())), _row)
+        return _Labels(_picked(raw, LABEL_KEYS), _row)
     column = _special(raw, range(len(raw.names)), LABEL_COLUMNS)
     if column is not None:
         return _table_labels(raw, column)
@@ -527,8 +539,8 @@ def _check_classes(names: tuple[str, ...]) -> None:
     if len(names) < 2:
         found = f"the only class is {show(names[0])}" if names else "there are no columns of classes"
         raise InputError(f"{found}: two or more are needed (one logit z is the pair 0, z)")
-    if len(set(names)) < len(names):
-        raise InputError(f"two classes are called {show(next(n for n in names if names.count(n) > 1))}")
+    if (twice := repeated(names)) is not None:
+        raise InputError(f"two classes are called {show(twice)}")
 
 
 def _checked_logits(draft: _Draft, *, probabilities: bool, allow_nonfinite: bool) -> NDArray[np.float64]:
@@ -556,7 +568,8 @@ def _refuse_cell(values: NDArray[np.float64], wrong: NDArray[np.bool_], draft: _
 
 
 def _check_sums(values: NDArray[np.float64], place: Callable[[int], str], what: str) -> None:
-    sums = values.sum(axis=1)
+    with np.errstate(over="ignore"):
+        sums = values.sum(axis=1)
     wrong = ~(np.abs(sums - 1) <= SUM_TOLERANCE)
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -601,10 +614,3 @@ def _vector_of_table(table: Table, keys: Sequence[str]) -> NDArray[np.float64]:
         raise InputError("there is a header and no rows below it")
     values = table.numbers(range(len(names)))
     return values.ravel() if 1 in values.shape else values
-
-
-def _vector_of_arrays(arrays: Arrays, keys: Sequence[str]) -> NDArray[np.float64]:
-    key = next((key for key in (*keys, BARE) if key in arrays), None)
-    if key is None and len(arrays) != 1:
-        raise InputError(f"no array is called {keys[0]}, there is {show_all(arrays)}")
-    return _numbers(arrays[key] if key is not None else next(iter(arrays.values())), keys[0])

@@ -58,7 +58,7 @@ def terms(logits: Tensor, label: Tensor, charge: Charge, *, both: bool = False) 
     # Detached: the loss does not depend on m, so neither its gradient nor its second derivative needs m's.
     z = z - z.detach().amax(-1, keepdim=True)
     z = counted(z, charge.keep)
-    lse = torch.logsumexp(z, -1)  # (rows)
+    lse = z.exp().sum(-1).log()  # (rows); logsumexp would look for the maximum again
     if label.is_floating_point():
         label_loss = _cross(label if charge.weight is None else label * charge.weight, z, lse)
     else:

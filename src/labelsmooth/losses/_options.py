@@ -7,12 +7,11 @@ Whatever the convention, a row charges to each class the mass
 with q the label (times the class weights, where a soft label is weighted class by class), v what is spread. A kernel
 therefore needs `Charge` and nothing else: no ε, no framework's name, no meaning of class weights.
 
-- Families that leave the label out of the spreading (ε/(K−1)) are folded into the same form: v covers the label, and
-  the label's mass a gives back what it should not have had. Index labels then need no dense target, whatever the
-  convention.
+- Families that spread ε over the other classes only fold into the same form: v covers the label too, and a gives back
+  what the label should not have had. Index labels then need no dense target, whatever the convention.
 - The mean's divisor stays outside, since a row's loss must not depend on its neighbours. Only fastai's weighting puts a
   batch sum into a: its label part and its uniform part have different divisors.
-- Shapes: `rows` is the shape of the class indices, any number of axes or none; classes come last.
+- `rows` is the shape of the class indices, any number of axes or none; classes come last.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from torch import Tensor
 
 from labelsmooth.maths.conventions import ALL, NOT_PADDING, Family, Weighting
 
-Mask = Tensor | Literal["finite"]
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # How far a distribution over classes may miss 1: what rounding its entries to their dtype can do, with room to spare.
 MISSES_ONE = {torch.float16: 1e-2, torch.bfloat16: 1e-2, torch.float32: 1e-5, torch.float64: 1e-5}
+Mask = Tensor | Literal["finite"]
 Mass = float | Tensor  # the same for all rows, or a tensor of shape () or rows
 
 
@@ -265,7 +264,7 @@ def fold(given: Given, family: Family, weighting: Weighting | None, *, mean: boo
             a, b = factors.masses(kept, spread)
             row = a * row + b * (given.weight.mean() if prior is None else (given.weight * prior).sum(-1))
         # The label's part is averaged by weight and the rest by rows: one of the two divisors has to be folded in.
-        ratio = divisor / given.total(row) if weighting.charge == "nll" and mean else 1.0
+        ratio = divisor / given.total(row) if weighting.divisor == "apart" and mean else 1.0
         factors = _factors(weighting.charge, row, ratio, soft=given.soft, share=share)
         divisor = given.total(row) if weighting.divisor == "weights" else divisor
         if weighting.charge in {"class", "nll"} and given.soft:
@@ -287,14 +286,12 @@ def _factors(charge: str, row: Tensor, ratio: Mass, *, soft: bool, share: float)
 
 def _spread_over(given: Given, family: Family) -> Tensor | None:
     """Give v, renormalised over the classes that may get something; None for 1/K."""
-    prior = given.prior
     if family.over == NOT_PADDING:
-        free = torch.ones(given.frame.classes, dtype=given.frame.dtype, device=given.label.device)
-        free[given.padding] = 0.0
-        return free / (given.frame.classes - 1)
+        free = torch.arange(given.frame.classes, device=given.label.device) != given.padding
+        return free.to(given.frame.dtype) / (given.frame.classes - 1)
     if given.allowed is None:
-        return prior
-    free = given.allowed.to(given.frame.dtype) if prior is None else torch.where(given.allowed, prior, 0.0)
+        return given.prior
+    free = given.allowed.to(given.frame.dtype) if given.prior is None else torch.where(given.allowed, given.prior, 0.0)
     room = free.sum(-1, keepdim=True)
     if given.keep is not None and room.shape[:-1] == given.keep.shape:
         room = torch.where(given.keep.unsqueeze(-1), room, 1.0)  # no 0/0 from a row that does not count

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from torch import Tensor
 from labelsmooth.maths.conventions import CONVENTIONS, NOT_PADDING, Convention, convention_named, weighting_named
 
 from . import _eager, _options
-from ._options import FLOATS, Charge, Folded, Frame, Given, Mask, Words, fold
+from ._options import FLOATS, Charge, Folded, Frame, Given, Mask, Mass, Words, counted, first, floating, fold, of_row
 
 Kernel = Callable[[Tensor, Tensor, Charge], Tensor]
 
@@ -142,9 +142,8 @@ def read(logits: Tensor, target: Tensor, words: Words) -> Batch:
     soft = _is_soft(frame, target)
     _accepted(words, convention, soft=soft)
     row_weight = None if words.row_weight is None else _row_weight(frame, words.row_weight)
-    label, keep, wrong = (_options.distributions if soft else _options.indices)(
-        frame, target, words.ignore_index, row_weight
-    )
+    labels = _options.distributions if soft else _options.indices
+    label, keep, wrong = labels(frame, target, words.ignore_index, row_weight)
     prior = None if words.prior is None else _options.prior(frame, words.prior, keep)
     allowed = None if words.class_mask is None else _allowed(frame, words.class_mask)
     if allowed is not None:
@@ -182,8 +181,7 @@ def _looking_is_free(x: Tensor) -> bool:
 
 
 def _convention(words: Words, classes: int) -> Convention:
-    check_words(words)
-    convention = convention_named(words.convention)
+    convention = check_words(words)
     family, padding = convention.family, words.ignore_index
     if family.over == NOT_PADDING and not 0 <= padding < classes:
         raise ValueError(f"convention {words.convention!r} gives the padding class no mass: ignore_index must be that "
@@ -193,9 +191,9 @@ def _convention(words: Words, classes: int) -> Convention:
     return convention
 
 
-def check_words(words: Words) -> None:
+def check_words(words: Words) -> Convention:
     """Refuse what can be refused without logits: names, ε, combinations."""
-    convention = convention_named(words.convention)
+    convention = CONVENTIONS.get(words.convention) or convention_named(words.convention)
     weighting_named(words.weighting)
     if convention.family.link != "softmax":
         raise ValueError(f"convention {words.convention!r} is no softmax loss but a target for the diagnosis only")
@@ -216,6 +214,7 @@ def check_words(words: Words) -> None:
             raise TypeError(f"label_smoothing must be a number or a tensor, got {type(eps).__name__}")
         if not 0.0 <= eps <= 1.0:
             raise ValueError(f"label_smoothing must be between 0.0 and 1.0, got {eps}")
+    return convention
 
 
 def _is_soft(frame: Frame, target: Tensor) -> bool:
@@ -238,15 +237,18 @@ def _accepted(words: Words, convention: Convention, *, soft: bool) -> None:
              "mask": ("a class mask", words.class_mask is not None)}  # fmt: skip
     for key, (what, there) in asked.items():
         if there and key not in convention.family.accepts:
-            able = ", ".join(name for name, row in CONVENTIONS.items() if key in row.family.accepts)
-            raise ValueError(f"convention {words.convention!r} does not take {what}: use one that does ({able})")
+            able = [row for row in CONVENTIONS.values() if key in row.family.accepts]
+            targets = " or ".join(dict.fromkeys(row.family.name for row in able))
+            names = ", ".join(row.name for row in able[:3])
+            raise ValueError(f"convention {words.convention!r} does not take {what}: use one whose target is {targets}, "
+                             f"such as {names}")  # fmt: skip
     if soft and words.ignore_index >= 0:
         raise ValueError(f"soft targets have no index to ignore, got ignore_index={words.ignore_index}: use row_weight")
 
 
 def _epsilon(frame: Frame, eps: Mass, keep: Tensor | None) -> Mass:
     if not isinstance(eps, Tensor):
-        return eps
+        return float(eps)  # NumPy's float64 would make an array of a tensor that it is multiplied with
     floating("label_smoothing", eps)
     eps = eps.to(frame.dtype)
     if eps.dim():

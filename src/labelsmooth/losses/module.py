@@ -1,4 +1,4 @@
-"""The loss as a module, with what training loops look for on one.
+"""The loss as a module and the loss in parts: what training loops look for beside the function.
 
 - The keywords are those of `cross_entropy`; only here ε is 0.1 by default, and may be written ε, as in the post this
   project starts from.
@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from . import _eager
 from ._options import Mask, Words
-from .functional import check_words, cross_entropy
+from .functional import check_words, cross_entropy, read, reduced
 
 
 class LossParts(NamedTuple):

@@ -56,13 +56,17 @@ class Case:
         for word, there in asked.items():
             if there and word not in self.family.accepts:
                 what = {"prior": "a prior", "soft": "soft labels", "mask": "masked classes"}[word]
-                raise ValueError(f"the target {self.family.name!r} does not take {what}: use 'uniform' or 'renormalised'")
+                raise ValueError(
+                    f"the target {self.family.name!r} does not take {what}: use 'uniform' or 'renormalised'"
+                )
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {self.reduction!r}")
         if self.divergence not in ("ce", "kl"):
             raise ValueError(f"divergence must be 'ce' or 'kl', got {self.divergence!r}")
         if self.divergence == "kl" and (self.weighting or "sums to one" not in self.family.laws):
-            raise ValueError("KL is defined here for unweighted targets that sum to 1: drop the class weights or use CE")
+            raise ValueError(
+                "KL is defined here for unweighted targets that sum to 1: drop the class weights or use CE"
+            )
 
     @property
     def epsilon(self) -> Named:
@@ -97,7 +101,7 @@ class Chain:
         """Collect what the steps refer to, and refuse a repeated word."""
         words = [s.word.lower() for s in self.steps]
         if len(set(words)) != len(words):
-            raise ValueError(f"a word stands twice in the chain: {sorted(w for w in words if words.count(w) > 1)[0]}")
+            raise ValueError(f"a word stands twice in the chain: {min(w for w in words if words.count(w) > 1)}")
         used = dict.fromkeys(leaf for s in self.steps for leaf in leaves(s.formula) if leaf not in self.steps)
         own = tuple(x for x in used if x not in INPUTS)
         object.__setattr__(self, "inputs", tuple(x for x in INPUTS if x in used) + own)

@@ -24,13 +24,14 @@ def compact_chain(case: Case) -> Chain:
     if case.ignored and not case.soft:
         lines.keep = lines.add("keep", "κ", r"\kappa", where(equal(y, ignore), 0, 1), "1 for a row that counts, 0 for one that is ignored")
     top = lines.add("row_max", "m", "m", largest("k", z), "the row's largest logit")
-    lse = lines.add("log_sum_exp", "lse", "L", top + log(folded("k", exp(z - top))), "logarithm of the summed exponentials")
+    lse = lines.add("log_sum_exp", "lse", r"\mathrm{lse}", top + log(folded("k", exp(z - top))), "logarithm of the summed exponentials")
     of_label: Expr = total("k", t * z) if case.soft else pick(z, y)
     h_label = lines.add("label_loss", "H(q,p)", "H(q,p)", lines.counted(lse - of_label), "cross-entropy with the label alone")
     of_v: Expr = total("k", z) / K if lines.v is None else total("k", lines.v * z)
     if case.family.over == OTHERS:
         of_v = (total("k", z) - lse + h_label) / (K - 1)
-    h_prior = lines.add("prior_loss", "H(u,p)" if case.family.over == ALL else "H(v,p)", "H(u,p)", lines.counted(lse - of_v), "cross-entropy with what ε is spread over")
+    of = "H(u,p)" if case.family.over == ALL else "H(v,p)"
+    h_prior = lines.add("prior_loss", of, of, lines.counted(lse - of_v), "cross-entropy with what ε is spread over")
     kept, spread = case.family.keep(lines.eps, K), case.family.spread(lines.eps, K)
     row = lines.add("row_loss", "h", "h", kept * h_label + spread * h_prior, "loss of the row")
     if case.reduction == "none":

@@ -1,12 +1,13 @@
 """What people mean by "label smoothing 0.1": the conventions and famous mistakes, as data.
 
-Two tables. A `Family` is a target: the share left to the label, the mass spread, and over which classes,
+Three tables. A `Family` is a target: the share left to the label, the mass spread, and over which classes,
 
     q' = keep(ε, K) · q + spread(ε, K) · v,      v uniform over `over`, or a given prior where the family takes one.
 
-`keep` and `spread` are written once, as functions of anything that does arithmetic: called with numbers they give numbers,
-with tensors tensors, with the expressions of `expr.py` a formula that prints. A `Convention` is what one function of one
-framework does, and since which version: a family, cross-entropy or KL, a meaning of class weights.
+`keep` and `spread` are written once, as functions of anything that does arithmetic: called with numbers they give
+numbers, with tensors tensors, with the expressions of `expr.py` a formula that prints. A `Weighting` is a meaning of
+class weights. A `Convention` is what one function of one framework does, and in which versions: a family,
+cross-entropy or KL, a meaning of class weights; those rows stand in `_frameworks.py`.
 
 A new convention is one row. Nothing else in the repository knows a framework by its formula.
 """
@@ -18,11 +19,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from ._frameworks import FRAMEWORKS
+
 Share = Callable[[Any, Any], Any]
 
 ALL, OTHERS, NOT_PADDING, NEIGHBOURS = "all", "others", "others but padding", "neighbours"
-LAWS = frozenset({"shift", "permutation", "gradient sums to zero", "ignored is removed", "no smoothing is cross-entropy",
-                  "floor", "decomposition", "sums to one"})  # fmt: skip
+LAWS = frozenset({"shift", "permutation", "gradient sums to zero", "ignored is removed",
+                  "no smoothing is cross-entropy", "floor", "decomposition", "sums to one"})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Family:
     accepts: frozenset[str] = frozenset()
     laws: frozenset[str] = LAWS
     mistake: bool = False
+    seen: str = ""  # where a mistake was met
 
     def on_off(self, epsilon: float, classes: int) -> tuple[float, float]:
         """Target at the label and at another class that gets mass, for a uniform prior.
@@ -76,22 +80,29 @@ _FAMILIES = (
            "each class is a yes or no of its own: 1−ε/2 for yes, ε/2 for no", link="sigmoid",
            laws=frozenset({"permutation"})),
     Family("multi-label", lambda e, k: 1 - 2 * e, lambda e, k: e * k, ALL,
-           "each class is a yes or no of its own: 1−ε for yes, ε for no", link="sigmoid", laws=frozenset({"permutation"})),
+           "each class is a yes or no of its own: 1−ε for yes, ε for no", link="sigmoid",
+           laws=frozenset({"permutation"})),
     Family("gaussian", lambda e, k: 0, lambda e, k: 1, NEIGHBOURS,
            "a normal density of width 1−ε around the label's position, not normalised", link="target only",
            laws=frozenset()),
     Family("1/K for ε/K", lambda e, k: 1 - e, lambda e, k: 1, ALL,
            "1/K added instead of ε/K: the target sums to 2−ε", mistake=True,
+           seen="TimDettmers/ConvE: main.py, issue 55, inside a binary cross-entropy",
            laws=LAWS - {"sums to one", "no smoothing is cross-entropy"}),
     Family("(1−ε)/K for ε/K", lambda e, k: 1 - e, lambda e, k: 1 - e, ALL,
-           "(1−ε)/K added instead of ε/K", mistake=True,
+           "(1−ε)/K added instead of ε/K: the target sums to 2(1−ε)", mistake=True,
+           seen="paiml/aprender: crates/aprender-core/src/nn/loss.rs, before pull request 2199",
            laws=LAWS - {"sums to one", "no smoothing is cross-entropy"}),
     Family("1−ε for ε", lambda e, k: e, lambda e, k: 1 - e, ALL,
            "the confidence was passed where the smoothing belongs", mistake=True,
            laws=LAWS - {"no smoothing is cross-entropy"}),
-    Family("K/(K−1) slip", lambda e, k: 1 - e * k / (k - 1), lambda e, k: e, ALL,
+    Family("1−εK/(K−1) for 1−ε", lambda e, k: 1 - e * k / (k - 1), lambda e, k: e, ALL,
            "the label loses εK/(K−1) and every class gains ε/K: the target sums to 1−ε/(K−1)", mistake=True,
+           seen="fastai/fastai1: the text of pull request 1814, a paraphrase that was never released",
            laws=LAWS - {"sums to one"}),
+    Family("1/(K−1) for 1/K", lambda e, k: 1 - e, lambda e, k: e * k / (k - 1), ALL,
+           "ε/(K−1) added to every class, the label included: the target sums to 1+ε/(K−1)", mistake=True,
+           seen="facebookresearch/fairseq: version 0.3.0 only", laws=LAWS - {"sums to one"}),
     Family("smoothed twice", lambda e, k: (1 - e) * (1 - e), lambda e, k: 1 - (1 - e) * (1 - e), ALL,
            "smoothed in the data and again in the loss", accepts=ANY_TARGET, mistake=True),
 )  # fmt: skip
@@ -103,7 +114,8 @@ class Weighting:
     """What class weights w multiply, and what the mean divides by.
 
     charge: "class" q'·w, "label" q'·w_y, "expected" q'·⟨q',w⟩, "nll" (the label's part only);
-    divisor of the mean: "weights" Σ of what was charged a row, "rows" the number of rows that count.
+    divisor of the mean: "weights" the sum of the rows' weights, "rows" the number of rows that count, "apart" the
+    weights for the label's part and the rows for the rest.
     """
 
     name: str
@@ -114,17 +126,21 @@ class Weighting:
 
 
 _WEIGHTINGS = (
-    Weighting("class/label", "class", "weights", "every class's part times its own weight, mean over the labels' weights",
+    Weighting("class/label", "class", "weights",
+              "every class's part times its own weight, mean over the labels' weights",
               "PyTorch with class indices, Liger"),
     Weighting("class/N", "class", "rows", "every class's part times its own weight, mean over rows",
               "PyTorch with class probabilities, OpenMMLab, super-gradients"),
-    Weighting("nll", "nll", "rows", "the label's part weighted and averaged by weight, the uniform part plain",
+    Weighting("nll", "nll", "apart", "the label's part weighted and averaged by weight, the uniform part plain",
               "fastai"),
+    Weighting("nll/N", "nll", "rows", "the label's part weighted, the uniform part plain, mean over rows",
+              "SpeechBrain nll_loss"),
     Weighting("expected", "expected", "weights", "the row times the weight its target expects, mean over those",
               "PaddlePaddle"),
-    Weighting("label/N", "label", "rows", "the row times its label's weight, mean over rows", "Keras class_weight"),
+    Weighting("label/N", "label", "rows", "the row times its label's weight, mean over rows",
+              "Keras class_weight, AllenNLP alpha"),
     Weighting("label", "label", "weights", "the row times its label's weight, mean over the labels' weights",
-              "what pytorch issue 104776 asks for"),
+              "Keras with reduction mean_with_sample_weight; what pytorch issue 104776 asks for"),
 )  # fmt: skip
 WEIGHTINGS = {weighting.name: weighting for weighting in _WEIGHTINGS}
 
@@ -147,9 +163,9 @@ class Convention:
     family: Family
     divergence: str  # "ce" or "kl"
     weighting: str  # a name of `weighting_named`, or "" where the function takes no class weights
-    since: str
-    source: str  # repository: file
-    note: str = ""
+    since: str  # the versions, or the months, it holds for
+    source: str  # owner/repository: file
+    note: str = ""  # what the mean divides by, and what to look out for
 
     @property
     def full_name(self) -> str:
@@ -157,19 +173,10 @@ class Convention:
         return f"{self.name}.{self.function}"
 
 
-def _row(name: str, function: str, family: str, divergence: str, weighting: str, since: str, source: str,
-         note: str = "") -> Convention:  # fmt: skip
-    return Convention(name, function, FAMILIES[family], divergence, weighting, since, source, note)
-
-
-_CONVENTIONS = (
-    _row("torch", "cross_entropy", "uniform", "ce", "torch", "1.10", "pytorch/pytorch: aten/src/ATen/native/LossNLL.cpp"),
-    _row("fairseq", "label_smoothed_nll_loss", "others", "ce", "", "0.12",
-         "facebookresearch/fairseq: fairseq/criterions/label_smoothed_cross_entropy.py"),
-    _row("fairseq@0.10", "label_smoothed_nll_loss", "uniform", "ce", "", "0.6 to 0.10",
-         "facebookresearch/fairseq: fairseq/criterions/label_smoothed_cross_entropy.py"),
-)  # fmt: skip
-CONVENTIONS = {row.name: row for row in _CONVENTIONS}
+_CONVENTIONS = tuple(Convention(row[0], row[1], FAMILIES[row[2]], *row[3:]) for row in FRAMEWORKS)
+_FIRST = {row.name: row for row in reversed(_CONVENTIONS)}
+# A bare framework is its first function; the others go by their full name.
+CONVENTIONS = {row.name if _FIRST[row.name] is row else row.full_name: row for row in _CONVENTIONS}
 
 
 def convention_named(name: str) -> Convention:
@@ -178,11 +185,29 @@ def convention_named(name: str) -> Convention:
     >>> convention_named("torch").family.name
     'uniform'
     """
-    if name in FAMILIES:
-        return Convention(name, "target", FAMILIES[name], "ce", "torch", "", "")
-    for row in _CONVENTIONS:
-        if name in (row.name, row.full_name):
-            return row
-    close = get_close_matches(name, [*CONVENTIONS, *FAMILIES], n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown convention {name!r}.{hint} `labelsmooth conventions` lists them")
+    families = {_folded(family): family for family in FAMILIES}
+    if _folded(name) in families:
+        family = FAMILIES[families[_folded(name)]]
+        return Convention(family.name, "target", family, "ce", "torch", "", family.seen)
+    known = {_folded(row.full_name): row for row in _CONVENTIONS} | {_folded(row.name): row for row in _FIRST.values()}
+    if _folded(name) in known:
+        return known[_folded(name)]
+    raise ValueError(f"unknown convention {name!r}.{_hint(_folded(name), [*known, *families])} "
+                     "`labelsmooth conventions` lists them")  # fmt: skip
+
+
+def _hint(name: str, known: list[str]) -> str:
+    kin = [key for key in CONVENTIONS if _framework(key) == _framework(name)]
+    if kin:
+        return f" There is {', '.join(kin)}."
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _framework(name: str) -> str:
+    return name.partition("@")[0].partition(".")[0]
+
+
+def _folded(name: str) -> str:
+    """Small letters and the hyphen that keyboards have: K-1 finds K−1."""
+    return name.casefold().replace("−", "-")

@@ -49,8 +49,7 @@ def value(x: Expr, known: Mapping[str, Array]) -> Array:
     if axis:
         out: Array = REDUCE[op](args[0], axis=AXES.index(axis), keepdims=True)
         return out
-    out = ELEMENTWISE[op](*args)
-    return out
+    return ELEMENTWISE[op](*args)  # type: ignore[no-any-return]
 
 
 def two_dimensional(x: Any, axes: str) -> Array:
@@ -83,5 +82,8 @@ def evaluate(chain: Chain, given: Mapping[str, Any]) -> dict[str, Array]:
                 raise ValueError(f"the step {line.word!r} has no formula")
             known[line.word] = value(line.formula, known)
     sizes = (max(len(v) for v in known.values()), max(v.shape[1] for v in known.values()))
-    full = {axes: tuple(size if axis in axes else 1 for axis, size in zip(AXES, sizes, strict=True)) for axes in ("", "n", "k", "nk")}
-    return {x.word: np.broadcast_to(known[x.word], full[x.axes]) for x in (*chain.inputs, *chain.steps)}
+
+    def full(axes: str) -> tuple[int, ...]:
+        return tuple(size if axis in axes else 1 for axis, size in zip(AXES, sizes, strict=True))
+
+    return {x.word: np.broadcast_to(known[x.word], full(x.axes)) for x in (*chain.inputs, *chain.steps)}

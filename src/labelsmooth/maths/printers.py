@@ -46,7 +46,7 @@ def _infix(x: Expr, dialect: Dialect) -> str:
     inner = []
     for place, arg in enumerate(x.args):
         mine, its = BINDS[x.op], BINDS.get(arg.op, 9) if arg.op in dialect.signs else 9
-        needs = its < mine or (place > 0 and its == mine) or (place > 0 and arg.op == "neg")
+        needs = its < mine or (place > 0 and its == mine) or (arg.op == "neg" and (place > 0 or x.op == "neg"))
         inner.append(f"({write(arg)})" if needs else write(arg))
     sign = dialect.signs[x.op]
     return sign + inner[0] if x.op == "neg" else sign.join(inner)
@@ -204,7 +204,8 @@ def javascript(x: Expr) -> str:
             return f"v.{rows.word}{'[n]' if 'n' in rows.axes else ''}[{write(x.args[1])}]"
         op, _, axis = x.op.partition(" ")
         if axis:
-            return f"{'largest' if op == 'max' else 'total'}(v.n_{'rows' if axis == 'n' else 'classes'}, ({axis}) => {write(x.args[0])})"
+            function, size = "largest" if op == "max" else "total", "v.n_rows" if axis == "n" else "v.n_classes"
+            return f"{function}({size}, ({axis}) => {write(x.args[0])})"
         return f"Math.{op}({write(x.args[0])})"
 
     return _infix(x, Dialect(name, lambda v: "Infinity" if v == inf else _plain_number(v), JS_SIGNS, call))
@@ -228,5 +229,16 @@ const largest = (size, f) => { let top = -Infinity; for (let i = 0; i < size; i+
 
 def javascript_module(chain: Chain) -> str:
     """Write a chain as an ES module with one function, `chain(given)`, that returns every value by its word."""
-    lines = [f"  // {s.says}\n  v.{s.word} = {JS_LOOPS[s.axes].replace('{}', javascript(s.formula))};" for s in chain.steps if s.formula]
-    return JS_HEAD + "export function chain(given) {\n  const v = { ...given };\n" + "\n".join(lines) + "\n  return v;\n}\n"
+    lines = [f"  // {s.says}\n  {_assignment(s)};" for s in chain.steps]
+    return (
+        JS_HEAD
+        + "export function chain(given) {\n  const v = { ...given };\n"
+        + "\n".join(lines)
+        + "\n  return v;\n}\n"
+    )
+
+
+def _assignment(s: Named) -> str:
+    if s.formula is None:
+        raise ValueError(f"the step {s.word!r} has no formula")
+    return f"v.{s.word} = {JS_LOOPS[s.axes].replace('{}', javascript(s.formula))}"

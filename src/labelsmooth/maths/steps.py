@@ -9,17 +9,21 @@ Notation is the paper's: q the label, q' the smoothed target, p the prediction, 
 of classes. c is the mass a row charges to each class (q' times its weights); every convention has the one gradient
 (p·Σc − c)/D.
 
+`python -m labelsmooth.maths.steps [CONVENTION]` prints the chain as a table.
+
 Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2016), section 7.
 """
 # ruff: noqa: E501  a step is one line: its formula and its sentence are read together
 
 from __future__ import annotations
 
+import sys
 from math import pi, sqrt
 
 from .case import Case, Chain, K, N, count_row, ignore, j, t, w, y, z
-from .conventions import NEIGHBOURS, NOT_PADDING, OTHERS
+from .conventions import NEIGHBOURS, NOT_PADDING, OTHERS, convention_named
 from .expr import INFINITY, Expr, Named, Operand, above, absolute, equal, exp, largest, log, step, total, where
+from .printers import text
 
 
 class Lines(dict[str, Named]):
@@ -129,13 +133,13 @@ def _charge(lines: Lines) -> None:
     weighs = target if weighting.charge == "expected" else q
     says = "the weight that the row's target expects" if weighting.charge == "expected" else "the weight of the row's label"
     weight = lines.add("label_weight", "ω", r"\omega", lines.counted(total("k", weighs * w)), says, "The class weights")
-    if case.reduction == "mean" and (weighting.divisor == "weights" or weighting.charge == "nll"):
+    if case.reduction == "mean" and weighting.divisor != "rows":
         lines.add("weight_sum", "W", "W", total("n", weight), "the sum of the rows' weights")
     if weighting.charge == "class":
         charged: Expr = target * w
     elif weighting.charge == "nll":
         kept = case.family.keep(lines.eps, K) * (q * w)
-        if case.reduction == "mean":
+        if case.reduction == "mean" and weighting.divisor == "apart":
             kept = kept * lines.add("label_factor", "φ", r"\varphi", rows / lines["weight_sum"], "rows over weights: the label's part is averaged by weight, the rest by rows")
         mass = case.family.spread(lines.eps, K)
         charged = kept + (mass / K if lines.v is None else mass * lines.v)
@@ -179,7 +183,7 @@ def _decomposition(lines: Lines) -> None:
         prior = -(total("k", w * ell) / K) if v is None else -total("k", v * w * ell)
     else:
         prior = -(total("k", ell) / K) if v is None else -total("k", v * ell)
-    if charge == "nll" and case.reduction == "mean":
+    if "label_factor" in lines:
         label = lines["label_factor"] * label
     if charge in ("label", "expected"):
         label, prior = lines["label_weight"] * label, lines["label_weight"] * prior
@@ -205,8 +209,9 @@ def _floor(lines: Lines) -> None:
         floor = lines.add("row_floor", "f", "f", lines.counted(-total("k", c * ln_c)), "the smallest loss this row can have, reached at p = q′" if case.plain else "the smallest loss this row can have, reached at p = c/C")
     lines.add("row_excess", "h−f", "x", row_loss - floor, "what is left above the floor")
     if case.reduction != "none":
-        per = _divisor(lines)
-        whole: Operand = floor if not floor.axes else total("n", floor) / per if case.reduction == "mean" else total("n", floor)
+        whole: Operand = floor
+        if floor.axes:
+            whole = total("n", floor) / _divisor(lines) if case.reduction == "mean" else total("n", floor)
         lines.add("loss_floor", "F", "F", whole, "the smallest loss this batch can have")
         lines.add("loss_excess", "L−F", "X", lines["loss"] - lines["loss_floor"], "what is left above the floor")
 
@@ -239,3 +244,20 @@ def _gradient(lines: Lines) -> None:
 
 def _safe_log(mass: Named, x: Expr) -> Expr:
     return where(above(mass, 0), log(x), 0)
+
+
+def main(convention: str = "torch") -> str:
+    """Return the chain of a convention as a table: word, symbol = formula, sentence."""
+    row = convention_named(convention)
+    ignored = row.family.over == NOT_PADDING  # a row of padding does not count
+    steps = chain(Case(row.family, row.divergence, ignored=ignored)).steps
+    lines = [(s.word, f"{s.symbol} = {text(s.formula)}", s.says) for s in steps if s.formula is not None]
+    widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
+    return "\n".join(f"{word:{widths[0]}}  {formula:{widths[1]}}  {says}" for word, formula, says in lines) + "\n"
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(main(*sys.argv[1:2]))
+    except ValueError as fault:
+        sys.exit(str(fault))

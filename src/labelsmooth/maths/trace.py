@@ -13,8 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._checked import (
+    check_finite,
+    check_padding,
+    matrix,
+    names_for,
+    smoothing_of,
+    take_keep,
+    take_labels,
+    take_mask,
+    take_prior,
+    vector,
+)
 from .case import Case, Chain
-from .conventions import NOT_PADDING, Convention, convention_named, weighting_named
+from .conventions import NEIGHBOURS, NOT_PADDING, Convention, convention_named, weighting_named
 from .evaluate import Array, evaluate, natural
 from .printers import text
 from .steps import chain, target_chain
@@ -63,7 +75,9 @@ class Trace:
                 f"<td><pre>{shown}</pre></td><td>{escape(line.says)}</td></tr>"
             )
         head = "<tr><th>step</th><th>formula</th><th>value</th><th>what it is</th></tr>"
-        return f"<table><caption>{escape(repr(self))}</caption><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+        return (
+            f"<table><caption>{escape(repr(self))}</caption><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+        )
 
 
 def _shown(value: Any) -> str:
@@ -99,7 +113,7 @@ def trace(
         convention: a framework (`labelsmooth conventions` lists them) or a target's name; "torch" is the paper's.
         prior: (K,) or (N, K) distribution that ε is spread over; uniform when None.
         weight: (K,) class weights, whose meaning `weighting` names.
-        weighting: "torch", "nll", "expected", "label/N" or "label".
+        weighting: "torch", "class/label", "class/N", "nll", "nll/N", "expected", "label/N" or "label".
         class_mask: (K,) or (N, K), 1 (or True) for a class that may be predicted.
         ignore_index: the label of rows that do not count.
         keep: (N,) 1 for rows that count: the way to ignore rows whose labels are soft.
@@ -125,8 +139,9 @@ def trace(
     `labelsmooth.cross_entropy` is the loss to train with; it shares no code with this.
     """
     problem = prepare(
-        logits, labels, label_smoothing, convention=convention, prior=prior, weight=weight, weighting=weighting, class_mask=class_mask,
-        ignore_index=ignore_index, keep=keep, reduction=reduction, as_post=as_post, class_names=class_names, row_names=row_names,
+        logits, labels, label_smoothing, convention=convention, prior=prior, weight=weight, weighting=weighting,
+        class_mask=class_mask, ignore_index=ignore_index, keep=keep, reduction=reduction, as_post=as_post,
+        class_names=class_names, row_names=row_names,
     )  # fmt: skip
     return Trace(problem, chain(problem.case))
 
@@ -160,37 +175,45 @@ def prepare(
     row_names: Sequence[str] | None = None,
 ) -> Problem:
     """Check what `trace` was given and choose the case; the arguments are those of `trace`."""
-    z = _matrix(logits)
+    z = matrix(logits)
     rows, classes = z.shape
     row = convention_named(convention)
     row.family.check_classes(classes)
-    if row.family.over == NOT_PADDING and not 0 <= ignore_index < classes:
-        raise ValueError(f"the convention {convention!r} leaves out a padding class: give its number as ignore_index, got {ignore_index}")
-    given: dict[str, Any] = {"logits": z, "class_index": np.arange(classes), "n_classes": classes, "n_rows": rows, "ignore_index": ignore_index}
-    given["epsilon"], smoothing = _epsilon(label_smoothing, rows)
-    soft = _labels(labels, z, given, ignore_index)
-    ignored = _keep(keep, given, soft=soft, ignore_index=ignore_index, rows=rows)
+    check_padding(row, ignore_index, classes)
+    given: dict[str, Any] = {
+        "logits": z,
+        "class_index": np.arange(classes),
+        "n_classes": classes,
+        "n_rows": rows,
+        "ignore_index": ignore_index,
+    }
+    given["epsilon"], smoothing = smoothing_of(label_smoothing, rows)
+    soft = take_labels(labels, z, given, ignore_index)
+    ignored = take_keep(keep, given, soft=soft, ignore_index=ignore_index, rows=rows)
+    meaning = weighting_named(weighting, soft=soft)
     if weight is not None:
-        given["class_weight"] = _vector(weight, classes, "weight")
+        given["class_weight"] = vector(weight, classes, "weight")
     case = Case(
         family=row.family,
         divergence=row.divergence,
-        weighting=None if weight is None else weighting_named(weighting, soft=soft),
+        weighting=None if weight is None else meaning,
         reduction=reduction,
         soft=soft,
-        prior=_prior(prior, given, (rows, classes)),
+        prior=take_prior(prior, given, (rows, classes)),
         smoothing=smoothing,
-        mask=_mask(class_mask, given, (rows, classes)),
+        mask=take_mask(class_mask, given, (rows, classes)),
         ignored=ignored,
         as_post=(class_mask is None and bool(np.all(np.abs(z) < AS_POST_LIMIT))) if as_post is None else as_post,
     )
-    _check_finite(z, given)
+    check_finite(z, given)
     return Problem(
         case,
         given,
         row,
-        tuple(str(k) for k in range(classes)) if class_names is None else _names(class_names, classes, "class_names"),
-        tuple(f"row {n + 1}" for n in range(rows)) if row_names is None else _names(row_names, rows, "row_names"),
+        tuple(str(k) for k in range(classes))
+        if class_names is None
+        else names_for(class_names, classes, "class_names"),
+        tuple(f"row {n + 1}" for n in range(rows)) if row_names is None else names_for(row_names, rows, "row_names"),
     )
 
 
@@ -228,123 +251,25 @@ def smooth_labels(
     Reference: Szegedy et al. 2016, section 7. Where optax wants one-hot rows, this takes class numbers.
     """
     numbers = np.asarray(labels)
-    if not isinstance(num_classes, int) or num_classes < 2:
+    if not isinstance(num_classes, int | np.integer) or num_classes < 2:
         raise ValueError(f"num_classes must be a whole number of at least 2, got {num_classes!r}")
     row = convention_named(convention)
     row.family.check_classes(num_classes)
+    check_padding(row, ignore_index, num_classes)
     shape = (len(np.atleast_1d(numbers)), num_classes)
-    given: dict[str, Any] = {"class_index": np.arange(num_classes), "n_classes": num_classes, "ignore_index": ignore_index}
-    _labels(np.atleast_1d(numbers), np.zeros(shape), given, None)
-    given["epsilon"], smoothing = _epsilon(label_smoothing, shape[0])
-    case = Case(family=row.family, smoothing=smoothing, prior=_prior(prior, given, shape))
-    return np.array(evaluate(target_chain(case), given)["target"])
-
-
-# Checks -----------------------------------------------------------------------------------------------------------------
-
-
-def _matrix(logits: ArrayLike) -> Array:
-    z = np.asarray(logits, np.float64)
-    if z.ndim != 2 or not z.size or z.shape[1] < 2:  # noqa: PLR2004  a choice needs two classes
-        raise ValueError(f"logits must be (rows, classes) with at least one row and two classes, got shape {z.shape}")
-    return z
-
-
-def _vector(x: ArrayLike, length: int, what: str) -> Array:
-    array = np.asarray(x, np.float64)
-    if array.shape != (length,):
-        raise ValueError(f"{what} must have {length} numbers, got shape {array.shape}")
-    if not np.all(np.isfinite(array)) or np.any(array < 0):
-        raise ValueError(f"{what} must be finite and not negative")
-    return array
-
-
-def _names(names: Sequence[str], length: int, what: str) -> tuple[str, ...]:
-    if len(names) != length:
-        raise ValueError(f"{what} must have {length} entries, got {len(names)}")
-    return tuple(str(name) for name in names)
-
-
-def _epsilon(label_smoothing: ArrayLike, rows: int) -> tuple[Any, str]:
-    eps = np.asarray(label_smoothing, np.float64)
-    bad = ~((eps >= 0) & (eps <= 1))  # catches NaN as well
-    if np.any(bad):
-        raise ValueError(f"label_smoothing must be between 0 and 1, got {eps[bad].flat[0]:g}")
-    if eps.ndim == 0:
-        return float(eps), ""
-    if eps.shape != (rows,):
-        raise ValueError(f"label_smoothing must be one number or one a row ({rows}), got shape {eps.shape}")
-    return eps, "n"
-
-
-def _labels(labels: ArrayLike, z: Array, given: dict[str, Any], ignore_index: int | None) -> bool:
-    """Check the labels, put them among the given values, and say whether they are soft."""
-    y = np.asarray(labels)
-    rows, classes = z.shape
-    if y.shape == z.shape and y.dtype.kind == "f":
-        off = np.abs(y.sum(axis=1) - 1) > 1e-6  # noqa: PLR2004  float32 distributions are off by rounding
-        if np.any(off) or np.any(y < 0) or not np.all(np.isfinite(y)):
-            first = int(np.argmax(off | np.any(~(y >= 0), axis=1)))
-            raise ValueError(f"soft labels must be distributions: row {first + 1} sums to {y[first].sum():g}")
-        given["soft_label"] = y.astype(np.float64)
-        return True
-    if y.dtype.kind == "f" and np.all(y == np.floor(y)):
-        y = y.astype(np.int64)
-    if y.shape != (rows,) or y.dtype.kind not in "iu":
-        raise ValueError(f"labels must be ({rows},) class numbers or {z.shape} distributions, got {y.dtype} {y.shape}")
-    bad = ((y < 0) | (y >= classes)) & (y != ignore_index if ignore_index is not None else True)
-    if np.any(bad):
-        first = int(np.argmax(bad))
-        raise ValueError(f"label {y[first]} in row {first + 1} is not a class number from 0 to {classes - 1}")
-    given["label"] = y
-    return False
-
-
-def _keep(keep: ArrayLike | None, given: dict[str, Any], *, soft: bool, ignore_index: int, rows: int) -> bool:
-    """Whether some rows do not count; soft labels say so by `keep`, class numbers by `ignore_index`."""
-    if keep is None:
-        return not soft and bool(np.any(given["label"] == ignore_index))
-    if not soft:
-        raise ValueError("keep is for soft labels; give rows with class numbers the label ignore_index")
-    given["keep"] = _vector(keep, rows, "keep")
-    if not np.all(np.isin(given["keep"], (0, 1))):
-        raise ValueError("keep must hold 0 and 1 only")
-    return True
-
-
-def _prior(prior: ArrayLike | None, given: dict[str, Any], shape: tuple[int, int]) -> str:
-    if prior is None:
-        return ""
-    u = np.asarray(prior, np.float64)
-    if u.shape not in (shape[1:], shape):
-        raise ValueError(f"prior must have {shape[1]} numbers, or {shape} for one a row; got shape {u.shape}")
-    if not np.all(u >= 0) or np.any(np.abs(u.sum(axis=-1) - 1) > 1e-6):  # noqa: PLR2004
-        raise ValueError(f"prior must be a distribution: not negative, and its sum 1; got the sum {np.ravel(u.sum(axis=-1))[0]:g}")
-    given["prior"] = u
-    return "k" if u.ndim == 1 else "nk"
-
-
-def _mask(class_mask: ArrayLike | None, given: dict[str, Any], shape: tuple[int, int]) -> str:
-    if class_mask is None:
-        return ""
-    mask = np.asarray(class_mask).astype(np.float64)
-    if mask.shape not in (shape[1:], shape) or not np.all(np.isin(mask, (0, 1))):
-        raise ValueError(f"class_mask must hold 0 and 1, {shape[1]} of them or {shape}; got shape {mask.shape}")
-    room = np.broadcast_to(mask, shape) * np.broadcast_to(given.get("prior", 1.0), shape)
-    if np.any(room.sum(axis=1) <= 0):
-        raise ValueError(f"class_mask leaves row {int(np.argmax(room.sum(axis=1) <= 0)) + 1} no class that the prior gives mass")
-    charged = given["soft_label"] if "soft_label" in given else np.arange(shape[1]) == given["label"][:, None]
-    masked = (charged * (1 - np.broadcast_to(mask, shape))).sum(axis=1) > 0
-    if np.any(masked):
-        raise ValueError(f"the label of row {int(np.argmax(masked)) + 1} is a masked class")
-    given["allowed"] = mask
-    return "k" if mask.ndim == 1 else "nk"
-
-
-def _check_finite(z: Array, given: dict[str, Any]) -> None:
-    counts = np.ones(len(z)) if "label" not in given else given["label"] != given["ignore_index"]
-    needed = np.broadcast_to(given.get("allowed", 1.0), z.shape) * np.reshape(given.get("keep", counts), (-1, 1)) > 0
-    bad = ~np.isfinite(z) & needed
-    if np.any(bad):
-        n, k = (int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"the logit of row {n + 1}, class {k} is {z[n, k]}: mask the class, ignore the row, or replace it by a finite number")
+    given: dict[str, Any] = {
+        "class_index": np.arange(num_classes),
+        "n_classes": num_classes,
+        "ignore_index": ignore_index,
+    }
+    take_labels(np.atleast_1d(numbers), np.zeros(shape), given, None)
+    given["epsilon"], smoothing = smoothing_of(label_smoothing, shape[0])
+    if row.family.over == NEIGHBOURS and np.any(np.equal(label_smoothing, 1)):
+        raise ValueError(f"the target {row.family.name!r} has the width 1−ε: label_smoothing must be below 1")
+    case = Case(family=row.family, smoothing=smoothing, prior=take_prior(prior, given, shape))
+    if not shape[0]:
+        return np.empty(shape)
+    target = np.array(evaluate(target_chain(case), given)["target"])
+    if row.family.over == NOT_PADDING:
+        target[given["label"] == ignore_index] = 0.0  # a row of padding has no target
+    return target

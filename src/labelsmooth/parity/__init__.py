@@ -1,0 +1,1 @@
+"""Do others agree: implementations beside the chain, comparison, the demo."""

@@ -1,120 +1,46 @@
-"""The cells of an .xlsx file as its XML states them: where they are, which hold formulas, and what value each carries.
+"""The formula cells of an .xlsx file: overwrite their stored values, and read the values that an engine wrote.
 
-The proof of `recalc.py` stands on this file, so it must not depend on any engine: it finds the formula cells itself,
-overwrites their stored values, and reads the values that an engine wrote. Two constraints shaped it. Everything but the
-touched cells is copied byte for byte, therefore the sheets are edited as text and never parsed and printed again. And it
-runs after `gate.py`, which has made sure of what the patterns below rely on: well-formed UTF-8 without comments or CDATA,
-one namespace prefix, and a plain `r="C11"` on every cell.
+The proof of `recalc.py` stands on this file, so it depends on no engine: it finds the formula cells itself. Two
+constraints shaped it. Everything but the touched cells is copied byte for byte, therefore the sheets are edited as text
+and never parsed and printed again. And it runs after `gate.py`, which has made sure of what the patterns below rely on:
+well-formed UTF-8 without comments or CDATA, one namespace prefix, and a plain `r="C11"` on every cell.
 
 A sheet is read in pieces that end where a cell begins, so memory stays small whatever the size of the sheet.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from labelsmooth.errors import WorkbookError
+from labelsmooth.workbook._package import (
+    WORKBOOK,
+    address,
+    plain_text,
+    relations,
+    split_address,
+    split_reference,
+    worksheet_parts,
+)
 
 Value = float | str | bool | None
 
 POISON = -8.7654321e77  # no loss, logit or probability can be this, and 15 printed digits keep it exactly
 _POISON_XML = b"-8.7654321E+77"
 _BLOCK = 1 << 20
-_WORKBOOK = "xl/workbook.xml"
-_ADDRESS = re.compile(r"(?:'((?:[^']|'')+)'|([^'!]+))!\$?([A-Za-z]{1,3})\$?([1-9][0-9]{0,6})")
-_ENTITY = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(amp|lt|gt|quot|apos));")
-_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_RESAVE = "save the file again with a spreadsheet program"
 
 
-# ------------------------------------------------------------------------------------------------ which part is a sheet
-
-
-@dataclass(frozen=True)
-class Relation:
-    """One line of a .rels part: the last word of its type, and the part (or address, when external) it points at."""
-
-    kind: str
-    target: str
-    external: bool
-
-
-def relations(archive: zipfile.ZipFile, part: str) -> dict[str, Relation]:
-    """What `part` points at, by relationship id; empty when it has no .rels part."""
-    folder, base = posixpath.split(part)
-    name = posixpath.join(folder, "_rels", base + ".rels")
-    names = {entry.lower(): entry for entry in archive.namelist()}  # part names ignore case
-    if name.lower() not in names:
-        return {}
-    found = {}
-    for line in ET.fromstring(archive.read(names[name.lower()])):  # noqa: S314 - the gate refuses a DOCTYPE
-        target = line.get("Target", "")
-        external = line.get("TargetMode") == "External"
-        if not external:
-            target = posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/")
-            target = names.get(target.lower(), target)
-        found[line.get("Id", "")] = Relation(line.get("Type", "").rpartition("/")[2], target, external)
-    return found
-
-
-def worksheet_parts(archive: zipfile.ZipFile) -> dict[str, str]:
-    """The worksheets in the order of their tabs: name -> part. Chart sheets hold no cells and are left out."""
-    related = relations(archive, _WORKBOOK)
-    sheets = {}
-    for element in ET.fromstring(archive.read(_WORKBOOK)).iter():  # noqa: S314 - the gate refuses a DOCTYPE
-        if element.tag.rpartition("}")[2] != "sheet":
-            continue
-        name = element.get("name", "")
-        link = next((value for key, value in element.items() if key.endswith("}id")), "")
-        if link not in related:
-            raise WorkbookError(f"the sheet {name!r} points at nothing: save the file again with a spreadsheet program")
-        if related[link].kind == "worksheet":
-            sheets[name] = related[link].target
-    return sheets
-
-
-# ------------------------------------------------------------------------------------------------------- cell addresses
-
-
-@lru_cache(maxsize=None)  # there are 16,384 columns, and a big sheet asks 100,000 times
-def column_number(letters: str) -> int:
-    """`"AA"` -> 27, counted from one."""
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - 64
-    return number
-
-
-def split_reference(reference: str) -> tuple[int, int]:
-    """`"C11"` -> `(11, 3)`: row and column, both counted from one."""
-    letters = reference.rstrip("0123456789")
-    return int(reference[len(letters) :]), column_number(letters)
-
-
-def address(sheet: str, cell: str) -> str:
-    """`Steps!C11`, or `'Read me'!C11`: the address as a spreadsheet writes it."""
-    return f"{sheet}!{cell}" if re.fullmatch(r"[^\W\d]\w*", sheet) else "'" + sheet.replace("'", "''") + f"'!{cell}"
-
-
-def split_address(text: str) -> tuple[str, str]:
-    """`"'Read me'!$C$4"` -> `("Read me", "C4")`."""
-    match = _ADDRESS.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no cell address: write the sheet and the cell, such as 'Steps!C4'")
-    quoted, plain, column, row = match.groups()
-    return (quoted.replace("''", "'") if quoted else plain), column.upper() + row
-
-
-# ------------------------------------------------------------------------------------------------------ cells as text
+# Cells as text -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -156,7 +82,7 @@ _RANGE = re.compile(rb"\sref\s*=\s*[\"']([A-Z]+[0-9]+)(?::([A-Z]+[0-9]+))?[\"']"
 def _root_prefix(head: bytes) -> bytes:
     root = re.search(rb"<((?:[\w.-]+:)?)worksheet[\s/>]", head)
     if root is None:
-        raise WorkbookError("one of its sheets is no worksheet: save the file again with a spreadsheet program")
+        raise WorkbookError(f"one of its sheets is no worksheet: {_RESAVE}")
     return root[1]
 
 
@@ -173,7 +99,7 @@ def _pieces(stream: IO[bytes]) -> Iterator[tuple[bytes, _Patterns]]:
     yield rest, patterns
 
 
-# ------------------------------------------------------------------------------------------------------ a poisoned copy
+# A poisoned copy -----------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -187,7 +113,7 @@ class _Sheet:
 
     def rewrite(self, stream: IO[bytes], write: Callable[[bytes], object]) -> None:
         for piece, patterns in _pieces(stream):
-            text, matched = patterns.cell.subn(lambda match, known=patterns: self._cell(match, known), piece)
+            text, matched = patterns.cell.subn(partial(self._cell, patterns), piece)
             if matched != len(patterns.start.findall(piece)):
                 raise WorkbookError(
                     f"sheet {self.name!r} holds a cell inside a cell: save it with a spreadsheet program"
@@ -197,7 +123,7 @@ class _Sheet:
             cell = address(self.name, next(iter(self.changes)))
             raise WorkbookError(f"{cell} is not in the file: only a cell that already exists can be changed")
 
-    def _cell(self, match: re.Match[bytes], patterns: _Patterns) -> bytes:
+    def _cell(self, patterns: _Patterns, match: re.Match[bytes]) -> bytes:
         attributes, formula, options, _, rest = match.groups()
         if formula is None and not rest and not self._arrays and not self.changes:
             return match[0]
@@ -228,7 +154,7 @@ class _Sheet:
 def _reference(attributes: bytes) -> str:
     found = _REFERENCE.search(attributes)
     if found is None:
-        raise WorkbookError("one of its cells has no address: save the file again with a spreadsheet program")
+        raise WorkbookError(f"one of its cells has no address: {_RESAVE}")
     return found[1].decode()
 
 
@@ -291,12 +217,16 @@ def poisoned_copy(source: Path, target: Path, changes: Mapping[str, float | str]
                 if info.filename in sheets:
                     sheets[info.filename].rewrite(stream, out.write)
                     continue
+                if info.filename.startswith("xl/worksheets/_rels/"):
+                    # openpyxl writes absolute targets, and IronCalc 0.9 looks for such comments in the wrong place.
+                    out.write(stream.read().replace(b'Target="/xl/', b'Target="../'))
+                    continue
                 while block := stream.read(_BLOCK):
                     out.write(block)
     return {sheet.name: sheet.formulas for sheet in sheets.values()}
 
 
-# ------------------------------------------------------------------------------------------- what an engine wrote back
+# What an engine wrote back -------------------------------------------------------------------------------------------
 
 
 def read_values(path: Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Value]]:
@@ -342,18 +272,8 @@ def _decode(kind: bytes, stored: bytes, strings: Sequence[str]) -> Value:
     return stored.strip() in (b"1", b"true") if kind == b"b" else float(stored)
 
 
-def plain_text(stored: str) -> str:
-    """Resolve XML's five names and numbered characters; `html.unescape` knows hundreds more, which are plain text here."""
-    return _ENTITY.sub(_character, stored)
-
-
-def _character(match: re.Match[str]) -> str:
-    hexadecimal, decimal, name = match.groups()
-    return _NAMED[name] if name else chr(int(hexadecimal or decimal, 16 if hexadecimal else 10))
-
-
 def _shared_strings(archive: zipfile.ZipFile) -> list[str]:
-    part = next((line.target for line in relations(archive, _WORKBOOK).values() if line.kind == "sharedStrings"), None)
+    part = next((line.target for line in relations(archive, WORKBOOK).values() if line.kind == "sharedStrings"), None)
     if part is None or part not in archive.namelist():
         return []
     strings = []

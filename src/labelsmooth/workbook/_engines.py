@@ -5,14 +5,14 @@ fault or an abort cannot be caught in Python, so each calculation is a subproces
 `EngineError` in one line. The parent writes the job (file, cells wanted) as JSON into a private folder, starts
 `python -m labelsmooth.workbook._engines JOB`, and reads the answer beside it; numbers travel with 17 digits.
 
-What is limited: wall time everywhere; address space, processor time and file size only where Python has `resource` (Linux,
-and macOS as far as its kernel heeds them). On Windows a runaway engine is ended by the wall time alone, and of LibreOffice
-only the process that was started is ended, not the ones that it started.
+What is limited: wall time everywhere; address space, processor time and file size only where Python has `resource`
+(Linux, and macOS as far as its kernel heeds them). On Windows a runaway engine is ended by the wall time alone, and of
+LibreOffice only the process that was started is ended, not the ones that it started.
 
-LibreOffice needs two precautions. It does **not** recalculate an .xlsx that carries stored values unless its profile says
-so (`fullCalcOnLoad` is ignored; seen in 7.4), and macros, links and the network must be off: hence the profile written here
-for every run. And it writes 15 digits in every text format that it has (.xlsx, .ods, .fods and .csv were tried; the old
-binary .xls keeps all bits but ends at column IV), so its values agree with float64 to about 5e-15 and no further.
+LibreOffice needs two precautions. It does **not** recalculate an .xlsx that carries stored values unless its profile
+says so (`fullCalcOnLoad` is ignored; seen in 7.4), and macros, links and the network must be off: hence the profile
+written here for every run. And it writes 15 digits in every text format that it has (.xlsx, .ods, .fods, .csv and .slk
+were tried; the old binary .xls keeps all bits but ends at column IV), so its values are float64 rounded at 5e-15.
 """
 
 from __future__ import annotations
@@ -22,24 +22,27 @@ import importlib.util
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from labelsmooth.errors import EngineError
-from labelsmooth.workbook._cells import Value, read_values, split_reference
+from labelsmooth.workbook._cells import Value, read_values
+from labelsmooth.workbook._package import split_reference
 
 GIB = 1 << 30
 Cells = Mapping[str, Sequence[str]]
 Answer = tuple[str, dict[str, list[Value]]]  # version, values in the order of the cells asked for
 
 
-# ------------------------------------------------------------------------------------------ inside the engine's process
+# Inside the engine's process -----------------------------------------------------------------------------------------
 
 
 def _ironcalc(book: Path, cells: Cells) -> Answer:
@@ -71,14 +74,11 @@ def _formulon(book: Path, cells: Cells) -> Answer:
 def _libreoffice(book: Path, cells: Cells) -> Answer:
     out = book.parent / "calculated"
     convert(book, "xlsx", out)
-    return libreoffice_version(out / book.name), read_values(out / book.name, cells)
+    return _libreoffice_version(out / book.name), read_values(out / book.name, cells)
 
 
-def libreoffice_version(converted: Path) -> str:
+def _libreoffice_version(converted: Path) -> str:
     """The version as LibreOffice wrote it into the file; asking the program would start it again."""
-    import re
-    import zipfile
-
     with zipfile.ZipFile(converted) as archive:
         found = re.search(rb"LibreOffice/([0-9.]+)", archive.read("docProps/app.xml"))
     return found[1].decode() if found else "unknown"
@@ -142,7 +142,7 @@ def main(job_file: str) -> int:
     return 0
 
 
-# ------------------------------------------------------------------------------------------------------ the parent's side
+# The parent's side ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,8 @@ def find_libreoffice() -> str | None:
         if found := shutil.which(name):
             return found
     usual = [Path("/Applications/LibreOffice.app/Contents/MacOS/soffice")]
-    for variable in ("PROGRAMFILES", "PROGRAMFILES(X86)"):
-        if folder := os.environ.get(variable):
-            usual.append(Path(folder) / "LibreOffice" / "program" / "soffice.com")
+    folders = (os.environ.get(variable) for variable in ("PROGRAMFILES", "PROGRAMFILES(X86)"))
+    usual += [Path(folder) / "LibreOffice" / "program" / "soffice.com" for folder in folders if folder]
     return next((str(place) for place in usual if place.is_file()), None)
 
 
@@ -254,7 +253,7 @@ def run_engine(
     return json.loads(answer_file.read_text(encoding="utf-8"))
 
 
-def _wait(command: Sequence[str], said: Any, timeout: float) -> int | None:
+def _wait(command: Sequence[str], said: IO[bytes], timeout: float) -> int | None:
     """The exit code, or None when the time ran out; whatever happens, no process is left behind."""
     here = str(Path(__file__).resolve().parents[2])  # the child must find the package that this process runs
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
@@ -271,8 +270,11 @@ def _wait(command: Sequence[str], said: Any, timeout: float) -> int | None:
     except subprocess.TimeoutExpired:
         return None
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left, or on macOS: only zombies left
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
         process.wait()
 
 

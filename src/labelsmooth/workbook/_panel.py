@@ -16,8 +16,8 @@ from .layout import FIRST_CLASS, LABEL_COLUMN, Block, Layout
 RESULTS = {"row_loss", "loss", "target", "softmax"}
 WHOLE = {"label", "allowed", "keep", "one_hot"}
 CELL_NOTES = {
-    "log_softmax": "LN is the natural logarithm. LOG is base 10: with LOG every loss comes out 0.4343 times too small. See the sheet Play.",
-    "plain_sum": "EXP overflows at 710 and shows #NUM!. The shifted block below gives the same probabilities and cannot overflow.",
+    "log_softmax": "LN is the natural logarithm. LOG is base 10: with it every loss comes out 0.4343 times too small. See Play.",
+    "plain_sum": "EXP overflows at 710 and shows #NUM!. The shifted block gives the same probabilities and cannot overflow.",
     "target": "The right class keeps 1−ε and gets its own part of ε back: ε/K, not 1/K.",
     "prior_loss": "Cross-entropy with what ε is spread over. For a uniform prior: the mean of −ln p.",
 }
@@ -61,18 +61,27 @@ class Panel:
             for n, name in enumerate(self.row_names):
                 write_name(self.sheet, block.first + n, 0, name, self.styles)
         for line, value in enumerate(block.below):
-            self.sheet.write_string(block.first + block.down + line, 0, f"{value.symbol}   {value.word.replace('_', ' ')}", self.styles("bold"))
+            self.sheet.write_string(
+                block.first + block.down + line,
+                0,
+                f"{value.symbol}   {value.word.replace('_', ' ')}",
+                self.styles("bold"),
+            )
 
     def _describe(self, row: int, value: Named) -> None:
         if value.formula is None:
             link = value.word in self.links
-            self.sheet.write_string(row, 0, value.symbol if link else f"{value.symbol}   (yellow: type here)", self.styles("math"))
+            self.sheet.write_string(
+                row, 0, value.symbol if link else f"{value.symbol}   (yellow: type here)", self.styles("math")
+            )
             self.sheet.write_string(row, FIRST_CLASS, value.says, self.styles("plain"))
             return
         self.sheet.write_string(row, 0, f"{value.symbol} = {text(value.formula)}", self.styles("math"))
         formula = f"={self.layout.formula(value)}"
         shown = formula if len(formula) <= FORMULA_SHOWN else formula[: FORMULA_SHOWN - 1] + "…"
-        self.sheet.write_rich_string(row, FIRST_CLASS, self.styles("code"), shown, self.styles("plain"), f"    {value.says}")
+        self.sheet.write_rich_string(
+            row, FIRST_CLASS, self.styles("code"), shown, self.styles("plain"), f"    {value.says}"
+        )
 
     def _headings(self, block: Block) -> None:
         if block.values:
@@ -84,7 +93,9 @@ class Panel:
                 self.sheet.write_string(block.heading, LABEL_COLUMN + 1, "its class", self.styles("head"))
             elif "k" in value.axes:
                 for k, name in enumerate(self.class_names):
-                    self.sheet.write_formula(block.heading, place.column + k, f"=Lists!$B${5 + k}", self.styles("head"), name)
+                    self.sheet.write_formula(
+                        block.heading, place.column + k, f"=Lists!$B${5 + k}", self.styles("head"), name
+                    )
             else:
                 self.sheet.write_string(block.heading, place.column, value.symbol, self.styles("head"))
             if value.word in CELL_NOTES:
@@ -110,7 +121,13 @@ class Panel:
         down, across = place.shape
         if value.word in self.links:
             for k in range(across):
-                self.sheet.write_formula(place.row, place.column + k, self.links[value.word].replace("\0", str(k + 1)), self.styles("cell"), cached(given[0, k]))
+                self.sheet.write_formula(
+                    place.row,
+                    place.column + k,
+                    self.links[value.word].replace("\0", str(k + 1)),
+                    self.styles("cell"),
+                    cached(given[0, k]),
+                )
             return
         style = self.styles("input_whole" if value.word in WHOLE else "input")
         for n in range(down):

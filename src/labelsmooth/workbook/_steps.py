@@ -44,7 +44,9 @@ def _head(sheet: Any, book: Book, styles: Styles, *, fill: bool) -> None:
     index, logits = book.layout.places["class_index"], book.layout.places["logits"]
     first, last = letters(FIRST_CLASS), letters(FIRST_CLASS + book.classes - 1)
     sheet.write_formula(2, 1, f"=COLUMNS({first}{index.row + 1}:{last}{index.row + 1})", styles("whole"), book.classes)
-    sheet.write_formula(3, 1, f"=ROWS({first}{logits.row + 1}:{first}{logits.row + logits.rows})", styles("whole"), book.rows)
+    sheet.write_formula(
+        3, 1, f"=ROWS({first}{logits.row + 1}:{first}{logits.row + logits.rows})", styles("whole"), book.rows
+    )
     shown = (("loss", f"{case.reduction} loss"), ("loss_floor", "its floor")) if fill else ()
     for row, (word, title) in enumerate(shown, start=1):
         if word in book.chain:
@@ -72,7 +74,12 @@ def _only_shares(sheet: Any) -> None:
         "validate": "decimal", "criteria": "between", "minimum": 0, "maximum": 1,
         "input_title": "Smoothing", "input_message": "Type a number from 0 to 1. Everything follows.",
         "error_title": "Smoothing", "error_message": "Smoothing is a number from 0 to 1."})  # fmt: skip
-    sheet.write_comment(1, 1, "ε, the share of the label that is given away. 0 is plain cross-entropy, 0.1 is the usual choice.", {"x_scale": 2})
+    sheet.write_comment(
+        1,
+        1,
+        "ε, the share of the label that is given away. 0 is plain cross-entropy, 0.1 is the usual choice.",
+        {"x_scale": 2},
+    )
 
 
 def _labels(sheet: Any, book: Book, styles: Styles) -> None:
@@ -91,7 +98,13 @@ def _labels(sheet: Any, book: Book, styles: Styles) -> None:
         counts = not ignores or label != book.problem.given["ignore_index"]
         if ignores:
             formula = f'IF({here}=ignore_index,"not counted",{formula})'
-        sheet.write_formula(place.row + n, LABEL_COLUMN + 1, f"={formula}", styles("cell"), book.problem.class_names[label] if counts else "not counted")
+        sheet.write_formula(
+            place.row + n,
+            LABEL_COLUMN + 1,
+            f"={formula}",
+            styles("cell"),
+            book.problem.class_names[label] if counts else "not counted",
+        )
 
 
 def _mark_right_class(sheet: Any, book: Book, styles: Styles) -> None:

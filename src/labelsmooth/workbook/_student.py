@@ -49,7 +49,9 @@ def _mark(sheet: Any, place: Place, styles: Styles) -> None:
         for k in range(across):
             at = place.cell(n, k)
             right = f"ABS(Steps!{at}-Answers!{at})<=tolerance*(1+ABS(Answers!{at}))"
-            sheet.write_formula(place.row + n, place.column + k, f"=IF(COUNT(Steps!{at})=0,0,IF({right},1,0))", styles("whole"), 0)
+            sheet.write_formula(
+                place.row + n, place.column + k, f"=IF(COUNT(Steps!{at})=0,0,IF({right},1,0))", styles("whole"), 0
+            )
 
 
 def _verdicts(sheet: Any, book: Book, styles: Styles) -> None:

@@ -14,6 +14,7 @@ OK_FILL, OK_INK, BAD_FILL, BAD_INK, IDLE_FILL = "#C6EFCE", "#006100", "#FFC7CE",
 BANDS = ("#DDEBF7", "#FCE4D6", "#EDEDED", "#E4DFEC", "#E2EFDA")
 CHART = ("#0072B2", "#D55E00", "#009E73")
 
+TOLERANCE = 1e-10  # of the verdicts on the sheets, relative above 1; the tests hold every cell to 1e-12
 NUMBER = '[>=1E+300]"∞";[<=-1E+300]"−∞";0.0000'  # a sheet has no infinity: see printers.NO_INFINITY
 FONT = "Calibri"
 
@@ -39,10 +40,38 @@ _STYLES: dict[str, dict[str, Any]] = {
     "cell": {"num_format": NUMBER, "border": 1, "border_color": RULE},
     "result": {"num_format": NUMBER, "border": 1, "border_color": RULE, "bg_color": RESULT, "bold": True},
     "big": {"num_format": NUMBER, "border": 1, "border_color": RULE, "bg_color": RESULT, "bold": True, "font_size": 16},
-    "input": {"num_format": "General", "border": 1, "border_color": RULE, "bg_color": INPUT, "font_color": BLUE, "locked": False},
-    "input_whole": {"num_format": "0", "border": 1, "border_color": RULE, "bg_color": INPUT, "font_color": BLUE, "locked": False},
-    "input_text": {"num_format": "@", "border": 1, "border_color": RULE, "bg_color": INPUT, "font_color": BLUE, "locked": False},
-    "todo": {"num_format": NUMBER, "border": 1, "border_color": RULE, "bg_color": INPUT, "font_color": BLUE, "locked": False},
+    "input": {
+        "num_format": "General",
+        "border": 1,
+        "border_color": RULE,
+        "bg_color": INPUT,
+        "font_color": BLUE,
+        "locked": False,
+    },
+    "input_whole": {
+        "num_format": "0",
+        "border": 1,
+        "border_color": RULE,
+        "bg_color": INPUT,
+        "font_color": BLUE,
+        "locked": False,
+    },
+    "input_text": {
+        "num_format": "@",
+        "border": 1,
+        "border_color": RULE,
+        "bg_color": INPUT,
+        "font_color": BLUE,
+        "locked": False,
+    },
+    "todo": {
+        "num_format": NUMBER,
+        "border": 1,
+        "border_color": RULE,
+        "bg_color": INPUT,
+        "font_color": BLUE,
+        "locked": False,
+    },
     "stored": {"num_format": NUMBER, "border": 1, "border_color": RULE, "font_color": GREY},
     "tiny": {"num_format": "0.0E+00", "border": 1, "border_color": RULE},
     "verdict": {"bold": True, "align": "center", "border": 1, "border_color": RULE},
@@ -74,3 +103,11 @@ class Styles:
                 options = dict(_STYLES[kind])
             self._made[name] = self._book.add_format(options)
         return self._made[name]
+
+
+def colour_verdicts(sheet: Any, top: int, left: int, bottom: int, right: int, styles: Styles) -> None:
+    """Green, red and grey for the verdict words."""
+    for word, style in (("ok", "ok"), ("CHECK", "bad"), ("inputs changed", "idle"), ("not compared", "idle")):
+        sheet.conditional_format(
+            top, left, bottom, right, {"type": "cell", "criteria": "==", "value": f'"{word}"', "format": styles(style)}
+        )

@@ -67,8 +67,24 @@ class Book:
         case = self.problem.case
         return not case.smoothing and (case.weighting is None or case.weighting.charge != "expected")
 
+    @property
+    def fingerprint(self) -> dict[str, float]:
+        """One number for each input, by which a reader of the file knows that the input was changed.
 
-def make_book(problem: Problem, *, layout: str = "auto", torch: TorchRows | None = None, source: str = "", replaced: str = "") -> Book:
+        A single number stands for itself; of many, a sum whose weights have no pattern, so that exchanging two shows too.
+        """
+        out = {}
+        for x in self.chain.inputs:
+            if x.word not in ("class_index", "n_classes", "n_rows"):
+                numbers = np.nan_to_num(self.values[x.word].ravel(), posinf=0.0, neginf=0.0)
+                weights = 0.5 + np.modf(np.arange(1, numbers.size + 1) * 0.6180339887498949)[0]
+                out[x.word] = float(numbers @ weights if numbers.size > 1 else numbers[0])
+        return out
+
+
+def make_book(
+    problem: Problem, *, layout: str = "auto", torch: TorchRows | None = None, source: str = "", replaced: str = ""
+) -> Book:
     """Choose the layout, place every step and evaluate it.
 
     Raises:
@@ -78,14 +94,14 @@ def make_book(problem: Problem, *, layout: str = "auto", torch: TorchRows | None
         raise ValueError(f"layout must be 'auto', 'full' or 'compact', got {layout!r}")
     rows, classes = problem.given["logits"].shape
     kind = layout
-    placed = _placed(problem, chain(problem.case), rows, classes)
+    placed = place_chain(chain(problem.case), rows, classes)
     if layout == "auto":
         kind = "full" if placed.formulas <= FULL_LIMIT else "compact"
     if kind == "compact":
-        placed = _placed(problem, compact_chain(problem.case), rows, classes)
+        placed = place_chain(compact_chain(problem.case), rows, classes)
     if placed.formulas > FORMULA_LIMIT:
         raise ValueError(
-            f"{rows:,} rows of {classes:,} classes need {placed.formulas:,} formulas; the limit is {FORMULA_LIMIT:,}: take fewer rows"
+            f"{rows:,} rows of {classes:,} classes need {placed.formulas:,} formulas, the limit is {FORMULA_LIMIT:,}: take fewer"
         )
     if placed.end >= MAX_ROWS or placed.width >= MAX_COLUMNS:
         raise ValueError(
@@ -95,9 +111,20 @@ def make_book(problem: Problem, *, layout: str = "auto", torch: TorchRows | None
     return Book(problem, placed, evaluate(placed.chain, problem.given), kind, torch, source, replaced)
 
 
-def _placed(problem: Problem, steps: Chain, rows: int, classes: int) -> Layout:
-    given = {word: Place("Steps", row, 1, "") for word, row in SCALARS.items() if word != "epsilon" or not problem.case.smoothing}
+def place_chain(steps: Chain, rows: int, classes: int) -> Layout:
+    """Where a chain stands on the sheet Steps, below the head with its single inputs."""
+    given = {word: Place("Steps", row, 1, "") for word, row in SCALARS.items() if word != "epsilon" or not steps.case.smoothing}
     if "ignore_index" in steps:
         given["ignore_index"] = Place("Steps", 3, 4, "")
     given["class_index"] = Place("Steps", TOP - 2, FIRST_CLASS, "k", 1, classes)
     return plan(steps, rows, classes, top=TOP, given=given)
+
+
+def finite(z: Array, replacement: float | None) -> tuple[Array, str]:
+    """Put a finite number in place of non-finite logits, where that was asked for, and say so."""
+    bad = ~np.isfinite(z)
+    if replacement is None or not bad.any():
+        return z, ""
+    if not np.isfinite(replacement):
+        raise ValueError(f"replace_nonfinite must be finite, got {replacement}")
+    return np.where(bad, replacement, z), f"{int(bad.sum())} logits were not finite; {replacement:g} stands in their place."

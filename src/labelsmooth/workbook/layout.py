@@ -192,7 +192,14 @@ class _Pen:
 
 
 def plan(
-    chain: Chain, rows: int, classes: int, *, sheet: str = "Steps", top: int = 6, given: Mapping[str, Place] | None = None, named: frozenset[str] | None = None
+    chain: Chain,
+    rows: int,
+    classes: int,
+    *,
+    sheet: str = "Steps",
+    top: int = 6,
+    given: Mapping[str, Place] | None = None,
+    named: frozenset[str] | None = None,
 ) -> Layout:
     """Give every value of a chain its place.
 

@@ -2,13 +2,13 @@
 
 An .xlsx file carries the last result of every formula beside the formula, and engines hand that result back without
 calculating: LibreOffice does so by default, and libraries have been seen to do it for half of a workbook. A test that
-compares such a result with NumPy compares NumPy with itself. So before an engine sees a file, every formula's stored result
-is overwritten with a poison number that no correct formula gives, and afterwards every formula cell is read back: a cell
-that still holds the poison was not calculated, and the whole run is refused. Where the formula cells are is read from the
-file's XML, not asked of the engine.
+compares such a result with NumPy compares NumPy with itself. So before an engine sees a file, every formula's stored
+result is overwritten with a poison number that no correct formula gives, and afterwards every formula cell is read
+back: a cell that still holds the poison was not calculated, and the whole run is refused. Where the formula cells are
+is read from the file's XML (`_cells.py`), not asked of the engine.
 
-The file passes `gate.py` first, and the engine runs in a process of its own (`_engines.py`), so neither a hostile file nor
-a crash reaches the caller. `python -m labelsmooth.workbook.recalc BOOK.xlsx` shows all of it.
+The file passes `gate.py` first, and the engine runs in a process of its own (`_engines.py`), so neither a hostile file
+nor a crash reaches the caller. `python -m labelsmooth.workbook.recalc BOOK.xlsx` shows all of it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from labelsmooth.errors import EngineError, LabelsmoothError, WorkbookError
-from labelsmooth.workbook._cells import POISON, Value, address, poisoned_copy
+from labelsmooth.workbook._cells import POISON, Value, poisoned_copy
 from labelsmooth.workbook._engines import ENGINES, run_engine
+from labelsmooth.workbook._package import address
 from labelsmooth.workbook.gate import check_workbook_file
 
 _NO_CHANGES: Mapping[str, float | str] = MappingProxyType({})
@@ -64,10 +65,10 @@ def recalculate(
     Args:
         path: the .xlsx file.
         engine: "ironcalc" (fast, and right for the formulas that labelsmooth writes; it is silently wrong on a plain
-            `SUMPRODUCT(q*LN(p))`), "libreoffice" (an independent program; 15 digits; `LN(0)` is #VALUE! where Excel says
-            #NUM!), or "formulon" (a second opinion for other people's files; some seconds to start).
-        changes: input cells to set first, such as `{"Steps!C4": 0.2, "'Read me'!B2": "cat"}`; each must exist in the file
-            and hold no formula.
+            `SUMPRODUCT(q*LN(p))`), "libreoffice" (an independent program; 15 digits; `LN(0)` is #VALUE! where Excel
+            says #NUM!), or "formulon" (a second opinion for other people's files; some seconds to start).
+        changes: input cells to set first, such as `{"Steps!C4": 0.2, "'Read me'!B2": "cat"}`; each must exist in the
+            file and hold no formula.
         timeout: seconds of wall time for the engine.
 
     Returns:
@@ -157,7 +158,7 @@ def convert_to_pdf(path: str | Path, out_dir: str | Path, *, timeout: float = 12
     """
     check_workbook_file(path)
     with tempfile.TemporaryDirectory(prefix="labelsmooth-") as scratch:
-        # The copy keeps its name, which a page's footer may print; beside the original LibreOffice would leave a lock file.
+        # A copy, since LibreOffice locks files in their folder; under its own name, which a page's footer may print.
         book = Path(scratch) / Path(path).with_suffix(".xlsx").name
         shutil.copyfile(path, book)
         answer = run_engine("libreoffice", book, shown=str(path), timeout=timeout, target="pdf")

@@ -20,12 +20,15 @@ from numpy.typing import ArrayLike
 from labelsmooth.files import write_atomically
 from labelsmooth.maths.trace import prepare
 
+from ._checks import write_checks
+from ._lists import tolerance_place, write_lists
 from ._play import write_play
-from ._sheets import TOLERANCE, changed_place, tolerance_place, write_checks, write_lists, write_readme, write_torch
+from ._readme import write_readme
 from ._steps import write_steps
 from ._student import MARKING_TOLERANCE, student_names, write_student
-from ._style import Styles
-from .book import Book, TorchRows, make_book
+from ._style import TOLERANCE, Styles
+from ._torch import changed_place, write_torch
+from .book import Book, TorchRows, finite, make_book
 
 LONGEST_TEXT = 32_767  # characters a cell can hold
 
@@ -90,17 +93,17 @@ def write_workbook(
 
     Reference: the worked example of "Label Smoothing Explained using Microsoft Excel" (amaarora.github.io, 2020).
     """
-    z, replaced = _finite(np.asarray(logits, np.float64), replace_nonfinite)
+    z, replaced = finite(np.asarray(logits, np.float64), replace_nonfinite)
     problem = prepare(z, labels, label_smoothing, class_names=class_names, row_names=row_names, **options)
-    for what, names in (("class", problem.class_names), ("row", problem.row_names)):
-        for name in names:
-            check_name(name, what)
     book = make_book(problem, layout="full" if blank else layout, torch=torch, source=source, replaced=replaced)
     return save(book, path, blank=blank, force=force)
 
 
 def save(book: Book, path: str | Path, *, blank: bool = False, force: bool = False) -> Written:
     """Write a book to a file, whole or not at all."""
+    for what, names in (("class", book.problem.class_names), ("row", book.problem.row_names)):
+        for name in names:
+            check_name(name, what)
     with write_atomically(path, force=force) as temporary:
         options = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
         workbook = xlsxwriter.Workbook(str(temporary), options)
@@ -123,18 +126,21 @@ def _fill(workbook: Any, book: Book, *, blank: bool) -> tuple[tuple[str, ...], i
     workbook.set_properties({"title": "Label smoothing, step by step", "comments": "Made by labelsmooth."})
     _define_names(workbook, student_names(book) if blank else book, blank=blank)
     write_lists(sheets["Lists"], book, styles, tolerance=MARKING_TOLERANCE if blank else TOLERANCE)
+    verdict = "ok"
     if blank:
         write_student(sheets, book, styles)
     else:
         write_steps(sheets["Steps"], book, styles)
         write_play(workbook, sheets["Play"], book, styles)
-        write_torch(sheets["PyTorch"], book, styles)
-        write_checks(sheets["Checks"], book, styles)
-    write_readme(sheets["Read me"], book, styles, blank=blank)
+        torch = write_torch(sheets["PyTorch"], book, styles)
+        verdict = write_checks(sheets["Checks"], book, styles, torch=torch)
+    write_readme(sheets["Read me"], book, styles, blank=blank, verdict=verdict)
     sheets["Read me"].activate()
     for sheet in sheets.values():
         sheet.hide_gridlines(2)
-        sheet.protect("", {"format_cells": True, "format_columns": True, "format_rows": True, "select_locked_cells": True})
+        sheet.protect(
+            "", {"format_cells": True, "format_columns": True, "format_rows": True, "select_locked_cells": True}
+        )
         sheet.set_paper(9)
         sheet.set_footer("&L&F&C&A&R&P / &N")
     return names, book.layout.formulas
@@ -153,16 +159,15 @@ def check_name(name: str, what: str) -> None:
     """Refuse a name that a cell cannot hold as it is."""
     if len(name.encode("utf-16-le")) // 2 > LONGEST_TEXT:
         raise ValueError(f"a {what} name has {len(name):,} characters; a cell holds {LONGEST_TEXT:,}: shorten it")
-    bad = next((c for c in name if (ord(c) < 32 and c not in "\t\n\r") or ord(c) in (0xFFFE, 0xFFFF) or 0xD800 <= ord(c) < 0xE000), None)  # noqa: PLR2004
+    bad = next(
+        (
+            c
+            for c in name
+            if (ord(c) < 32 and c not in "\t\n\r") or ord(c) in (0xFFFE, 0xFFFF) or 0xD800 <= ord(c) < 0xE000
+        ),
+        None,
+    )
     if bad is not None:
-        raise ValueError(f"the {what} name {name[:40]!r} holds the control character {bad!r}, which no cell can show: remove it")
-
-
-def _finite(z: np.ndarray[Any, Any], replacement: float | None) -> tuple[np.ndarray[Any, Any], str]:
-    """Put a finite number in place of non-finite logits, where that was asked for, and say so."""
-    bad = ~np.isfinite(z)
-    if replacement is None or not bad.any():
-        return z, ""
-    if not np.isfinite(replacement):
-        raise ValueError(f"replace_nonfinite must be finite, got {replacement}")
-    return np.where(bad, replacement, z), f"{int(bad.sum())} logits were not finite; {replacement:g} stands in their place."
+        raise ValueError(
+            f"the {what} name {name[:40]!r} holds the control character {bad!r}, which no cell can show: remove it"
+        )

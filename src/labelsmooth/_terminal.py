@@ -1,0 +1,162 @@
+"""What a person sees: tables, verdicts and progress on the terminal (Rich). Computes nothing.
+
+Results go to standard output, progress and notes to standard error; Rich leaves colour out where there is no terminal or
+NO_COLOR is set. Text from outside is never read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from labelsmooth.maths.trace import Trace
+    from labelsmooth.parity.compare import Comparison
+    from labelsmooth.workbook.write import Written
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+SHOWN_ROWS = 20
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that something takes a while, on a terminal only."""
+    with err.status(Text(what)):
+        yield
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Print a table; the first `left` columns are text, the others numbers."""
+    shown = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
+    for place, column in enumerate(columns):
+        shown.add_column(Text(column), justify="left" if place < left else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    out.print(shown)
+
+
+def say(line: str, *, style: str = "") -> None:
+    """Print one line of result."""
+    out.print(Text(line, style=style), soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """Print one line beside the result, on standard error."""
+    err.print(Text(line, style="dim"), soft_wrap=True)
+
+
+def small(x: float | None) -> str:
+    """A difference, to two digits."""
+    return "" if x is None else "0" if x == 0 else f"{x:.1e}"
+
+
+def losses(trace: Trace) -> None:
+    """Each row's loss, its two shares, its floor and what is left above it; then the batch."""
+    floor = trace.row_floor if "row_floor" in trace.values else None
+    rows = []
+    for n, name in enumerate(trace.problem.row_names[:SHOWN_ROWS]):
+        cells = [trace.row_loss[n], trace.label_loss[n], trace.prior_loss[n]]
+        if floor is not None:
+            low = floor if isinstance(floor, float) else floor[n]
+            cells += [low, trace.row_loss[n] - low]
+        rows.append([name, *(f"{float(x):.4f}" for x in cells)])
+    symbols = [trace.chain[word].symbol for word in ("label_loss", "prior_loss")]
+    columns = ["row", "loss", *symbols] + ([] if floor is None else ["floor", "excess"])
+    table("", columns, rows)
+    hidden = len(trace.problem.row_names) - len(rows)
+    if hidden:
+        say(f"… and {hidden:,} more rows (--json gives all)")
+    if "loss" in trace.values:
+        tail = f", floor {trace.loss_floor:.4f}, excess {trace.loss_excess:.4f}" if "loss_floor" in trace.values else ""
+        say(f"{trace.problem.case.reduction} loss {trace.loss:.6f}{tail}", style="bold")
+    gap = trace.optimum_gap
+    if isinstance(gap, float):
+        finite = gap != float("inf")
+        say(
+            f"optimum: the label's logit exceeds the others by {gap:.4f}"
+            if finite
+            else "optimum: none, the loss falls for ever as the label's logit grows (ε = 0)"
+        )
+
+
+def comparison(done: Comparison, *, title: str = "") -> None:
+    """Rows side by side, then steps, then the verdict."""
+    shown = [i for i in done.implementations if i.row_loss is not None]
+    columns = ["row", "NumPy", f"sheet ({done.engine.split()[0]})", *(f"{i.name} {i.dtype}" for i in shown)]
+    sheet = {s.word: s for s in done.steps}
+    rows = []
+    for n, name in enumerate(done.trace.problem.row_names[:SHOWN_ROWS]):
+        cells = [
+            done.trace.row_loss[n],
+            done.sheet_losses[n],
+            *(i.row_loss[n] for i in shown if i.row_loss is not None),
+        ]
+        rows.append([name, *(f"{float(x):.4f}" for x in cells)])
+    gaps = ["", sheet["row_loss"].difference, *(i.difference for i in shown)]
+    rows.append(["largest difference", *(small(g) if not isinstance(g, str) else g for g in gaps)])
+    slopes = [
+        "",
+        sheet["gradient"].difference if "gradient" in sheet else None,
+        *(i.gradient_difference for i in shown),
+    ]
+    rows.append(["  of the gradient", *(small(g) if not isinstance(g, str) else g for g in slopes)])
+    table(title, columns, rows)
+    hidden = len(done.trace.problem.row_names) - SHOWN_ROWS
+    if hidden > 0:
+        say(f"… and {hidden:,} more rows (--json gives all)")
+    for i in done.implementations:
+        if i.note:
+            note(f"{i.name} ({i.dtype}): {i.note}")
+
+
+def steps(done: Comparison) -> None:
+    """Each step of the sheet against float64."""
+    rows = [
+        [s.word, s.symbol, f"{s.cells:,}", small(s.difference), "ok" if s.agrees else "DIFFERS"] for s in done.steps
+    ]
+    table(
+        f"Every step of the sheet ({done.engine}) against float64",
+        ["step", "", "cells", "largest difference", "verdict"],
+        rows,
+        left=2,
+    )
+
+
+def verdict(done: Comparison) -> None:
+    """One line."""
+    if done.agree:
+        say(
+            f"agree: every cell and every implementation within {done.tolerance:g} of float64 (float32 within 2e-06)",
+            style="bold green",
+        )
+        return
+    wrong = [s.word for s in done.steps if not s.agrees] + [
+        f"{i.name} {i.dtype}" for i in done.implementations if not i.agrees
+    ]
+    say(f"differs: {', '.join(wrong)}", style="bold red")
+
+
+def files(paths: Sequence[str]) -> None:
+    """The files that were written, and what to do next."""
+    say("")
+    say("Written:", style="bold")
+    for path in paths:
+        say(f"  {path}")
+    say("Open the first in a spreadsheet program, go to Steps, type 0.2 in the yellow cell, watch the green column.")
+
+
+def written(done: Written, *, compared: bool) -> None:
+    """What `workbook` wrote."""
+    say(
+        f"{done.path}: {done.rows:,} rows, {done.classes:,} classes, {done.formulas:,} formulas on Steps ({done.kind} layout)",
+        style="bold",
+    )
+    if not compared:
+        note("PyTorch is not installed, so the sheet PyTorch holds no numbers: pip install 'labelsmooth[torch]'")
+    note(f"next: open it, or run  labelsmooth compare {done.path}")
