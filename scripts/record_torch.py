@@ -35,9 +35,9 @@ def record() -> dict[str, Any]:
 
 def main() -> int:
     """Write or check the file."""
-    target, now = path(RECORDED), record()
+    target, now = Path(str(path("digits.csv"))).with_name(RECORDED), record()
     if "--check" not in sys.argv:
-        Path(str(target)).write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+        target.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
         return 0
     then = json.loads(target.read_text(encoding="utf-8"))
     worst = max(

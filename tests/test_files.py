@@ -131,6 +131,7 @@ NAMED: list[tuple[str, str, Callable[[Path], None]]] = [
     ("carriage returns alone", ".csv", text(table(end="\r"))),
     ("quotes", ".csv", text(table(quoting=csv.QUOTE_ALL))),
     ("spaces after commas", ".csv", text(table().replace(",", ", "))),
+    ("spaces before quotes", ".csv", text(table(quoting=csv.QUOTE_ALL).replace(",", ", "))),
     ("blank last lines", ".csv", text(table() + "\n\n,,,,\n\n")),
     ("nameless empty last column", ".csv", text(table(end=",\n"))),
     ("byte-order mark", ".csv", text(table(), "utf-8-sig")),
@@ -335,6 +336,12 @@ def test_a_csv_survives_the_round_trip_with_any_separator(tmp_path: Path) -> Non
         agree(batch.logits, [numbers for _, numbers in rows], budget=0.0, what="logits")
 
     survives()
+
+
+def test_a_separator_inside_a_quoted_name_does_not_separate(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('c,"a;b"\n1.5,2.5\n3.5,4.5\n')
+    np.save(tmp_path / "labels.npy", [0, 1])
+    assert read_batch(tmp_path / "a.csv", labels=tmp_path / "labels.npy").class_names == ("c", "a;b")
 
 
 @pytest.mark.parametrize("name", ['=HYPERLINK("http://x.test";"y")', "🐈\u200d⬛", "\u202eקטן", "x" * 40_000, "a\nb"])
@@ -668,6 +675,9 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, monk
     with (tmp_path / "big.csv").open("wb") as file:
         file.truncate(2 * 1024**3 + 1)  # sparse
     assert "holds 2,048.0 MiB, more than the limit of 2,048.0 MiB" in refused(tmp_path / "big.csv")
+    np.save(tmp_path / "a.npy", Z)
+    labels = (tmp_path / "big.csv").rename(tmp_path / "big.txt")
+    assert "more than the limit" in refused(tmp_path / "a.npy", labels=labels, name=str(labels))
     monkeypatch.setattr(_formats, "MAX_BYTES", 1000)
     standard_input(monkeypatch, table().encode() * 100)
     assert "more than the limit" in refused("-", name="standard input")
@@ -713,6 +723,7 @@ def test_what_is_no_probability_is_refused_by_row_and_class(p: Any, says: str, t
     "logits",
     [
         [[0.5, 0.5], [0.5, 0.6]],
+        [[1e308, 1e308], [0.5, 0.5]],
         [[0.25, 0.75], [-0.5, 1.5]],
         [[0.1, 0.2], [0.3, 0.4]],
         [[0.0, 0.0], [0.0, 0.0]],
@@ -828,13 +839,11 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused_unopened(
 def test_a_workbook_that_lies_about_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.xlsx"
     workbook(path, sheet_rows())
+    repacked(path, "xl/worksheets/sheet1.xml", b"</sheetData>", b" " * 2**21 + b"</sheetData>")
     with zipfile.ZipFile(path) as file:
-        members = {name: file.read(name) for name in file.namelist()}
-    sheet = "xl/worksheets/sheet1.xml"
-    members[sheet] = members[sheet].replace(b"</sheetData>", b" " * 2**21 + b"</sheetData>")
-    archive(path, members)
+        size = file.getinfo("xl/worksheets/sheet1.xml").file_size
     data = path.read_bytes()
-    path.write_bytes(data.replace(len(members[sheet]).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    path.write_bytes(data.replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little")))
     monkeypatch.setattr(_formats, "MAX_WORKBOOK_BYTES", 2**20)
     assert "cannot be read as an .xlsx workbook" in refused(path)
 
@@ -868,16 +877,36 @@ def test_a_faulty_sheet_is_refused_by_sheet_row_and_column(tmp_path: Path) -> No
         assert says in refused(path)
 
 
-def test_a_sheet_that_claims_a_million_columns_is_read_by_its_header(tmp_path: Path) -> None:
-    path = tmp_path / "a.xlsx"
-    workbook(path, sheet_rows())
+def repacked(path: Path, part: str, pattern: bytes, new: bytes) -> None:
+    """Replace something in one part of a workbook."""
     with zipfile.ZipFile(path) as file:
         members = {name: file.read(name) for name in file.namelist()}
-    name = "xl/worksheets/sheet1.xml"
-    claimed = re.sub(rb'<dimension ref="[^"]*"', b'<dimension ref="A1:XFD1048576"', members[name])
-    assert claimed != members[name]
-    archive(path, {**members, name: claimed})
+    changed, count = re.subn(pattern, new, members[part], flags=re.DOTALL)
+    assert count == 1
+    archive(path, {**members, part: changed})
+
+
+@pytest.mark.parametrize("claimed", [b"A1:XFD1048576", b"A1:B2"])
+def test_a_sheet_is_read_whatever_size_it_claims(claimed: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    workbook(path, sheet_rows())
+    repacked(path, "xl/worksheets/sheet1.xml", rb'<dimension ref="[^"]*"', b'<dimension ref="' + claimed + b'"')
     same(read_batch(path), classes=CLASSES, rows=IDS)
+
+
+def test_what_openpyxl_warns_of_stays_off_the_screen(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    workbook(path, sheet_rows())
+    repacked(path, "xl/styles.xml", rb"(<styleSheet[^>]*>).*(</styleSheet>)", rb"\1\2")
+    openpyxl = pytest.importorskip("openpyxl")
+    with pytest.warns(UserWarning, match="stylesheet"):
+        openpyxl.load_workbook(path)
+    same(read_batch(path), classes=CLASSES, rows=IDS)
+
+
+def test_an_empty_cell_of_parquet_is_refused_by_row_and_column(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", {"label": [0, 1], "cat": [1.0, None], "dog": [2.0, 3.0]})
+    assert "row 2, column 'cat': the cell is empty" in refused(tmp_path / "a.parquet")
 
 
 def test_a_parquet_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

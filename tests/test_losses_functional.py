@@ -623,7 +623,10 @@ TRUE = torch.ones(5, dtype=torch.bool)
         ({"prior": ODD}, r"the prior gives class 1 the mass -0\.1, expected none below 0"),
         ({"prior": HALF[0] * 2}, r"the prior sums to 2, expected 1"),
         ({"prior": HALF * torch.tensor([[1.0], [3.0]])}, r"the prior of row 1 sums to 3, expected 1"),
-        ({"prior": HALF[0], "convention": "fairseq"}, r"convention 'fairseq' does not take a prior: use one whose target is uniform or renormalised, such as torch"),
+        (
+            {"prior": HALF[0], "convention": "fairseq"},
+            "convention 'fairseq' does not take a prior: use one whose target is uniform or renormalised, such as torch",
+        ),
         ({"target": HALF, "convention": "fairseq"}, "convention 'fairseq' does not take soft targets"),
         ({"class_mask": TRUE, "convention": "fairseq"}, "convention 'fairseq' does not take a class mask"),
         ({"convention": "binary"}, "convention 'binary' is no softmax loss but a target for the diagnosis only"),

@@ -156,7 +156,8 @@ def test_repr_says_what_was_set(loss: Any, shown: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "words", "axis"),
     [((3, 4), {}, 1), ((3, 4, 2), {}, 1), ((4,), {}, 0), ((3, 2, 4), {"class_dim": -1}, 2)],
-)def test_fastai_finds_its_hooks(shape: tuple[int, ...], words: dict[str, Any], axis: int) -> None:
+)
+def test_fastai_finds_its_hooks(shape: tuple[int, ...], words: dict[str, Any], axis: int) -> None:
     loss, logits = LabelSmoothingCrossEntropy(**words), torch.randn(*shape, dtype=torch.float64)
     assert loss.y_int is True
     agree(loss.activation(logits), logits.softmax(axis), budget=FLOAT64, what="activation")

@@ -6,6 +6,7 @@ The hostile files are made here, by hand, with the standard library: XlsxWriter 
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 import time
 import zipfile
@@ -190,7 +191,7 @@ def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
         at = raw.find(mark)
         raw[at + offset] |= 1
     path.write_bytes(raw)
-    assert "is encrypted" in refusal(path)
+    assert "its entry '[Content_Types].xml' is encrypted" in refusal(path)
 
 
 def test_a_workbook_whose_parts_do_not_meet_is_refused(tmp_path: Path) -> None:
@@ -265,7 +266,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
 def test_a_declared_size_over_the_limit_is_refused(tmp_path: Path) -> None:
     path = packed(tmp_path, parts())
     declare(path, SHEET, 300 << 20)
-    assert "unpacks to 314,57" in refusal(path)
+    assert re.match(r"unpacks to 314,57\d,\d{3} bytes; the limit is 268,435,456", refusal(path))
 
 
 def test_a_size_that_is_declared_too_small_is_refused(tmp_path: Path) -> None:
@@ -300,7 +301,7 @@ def test_the_real_bytes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_file_over_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed(tmp_path, parts())
     monkeypatch.setattr(gate, "MAX_BYTES", 100)
-    assert "the limit is 100" in refusal(path)
+    assert re.match(r"has [\d,]+ bytes; the limit is 100$", refusal(path))
 
 
 def test_one_endless_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

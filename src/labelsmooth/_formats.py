@@ -40,7 +40,6 @@ LABEL_COLUMNS = ("label", "target", "y")
 LOGITS_KEYS = ("logits", "predictions")
 BARE = ""  # the key of an array that came without a name
 
-
 Arrays = dict[str, Any]
 
 

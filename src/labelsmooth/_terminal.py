@@ -35,7 +35,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
     """Print a table; the first `left` columns are text, the others numbers."""
     shown = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
     for place, column in enumerate(columns):
-        shown.add_column(Text(column), justify="left" if place < left else "right", overflow="fold")
+        shown.add_column(Text(column), justify="left" if place < left else "right", overflow="fold", no_wrap=place == 0)
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     out.print(shown)
@@ -85,41 +85,50 @@ def losses(trace: Trace) -> None:
         )
 
 
-def comparison(done: Comparison, *, title: str = "") -> None:
-    """Rows side by side, then steps, then the verdict."""
-    shown = [i for i in done.implementations if i.row_loss is not None]
-    columns = ["row", "NumPy", f"sheet ({done.engine.split()[0]})", *(f"{i.name} {i.dtype}" for i in shown)]
-    sheet = {s.word: s for s in done.steps}
+def comparison(done: Comparison, *, title: str = "", most: int = SHOWN_ROWS) -> None:
+    """The rows' losses side by side, then how far each implementation is from float64, in loss and gradient."""
+    shown = [i for i in done.implementations if i.row_loss is not None and i.dtype == "float64"]
+    columns = ["row", "NumPy", "spreadsheet", *(i.name.split()[0] for i in shown)]
     rows = []
-    for n, name in enumerate(done.trace.problem.row_names[:SHOWN_ROWS]):
+    for n, name in enumerate(done.trace.problem.row_names[:most]):
         cells = [
             done.trace.row_loss[n],
             done.sheet_losses[n],
             *(i.row_loss[n] for i in shown if i.row_loss is not None),
         ]
         rows.append([name, *(f"{float(x):.4f}" for x in cells)])
-    gaps = ["", sheet["row_loss"].difference, *(i.difference for i in shown)]
-    rows.append(["largest difference", *(small(g) if not isinstance(g, str) else g for g in gaps)])
-    slopes = [
-        "",
-        sheet["gradient"].difference if "gradient" in sheet else None,
-        *(i.gradient_difference for i in shown),
-    ]
-    rows.append(["  of the gradient", *(small(g) if not isinstance(g, str) else g for g in slopes)])
     table(title, columns, rows)
-    hidden = len(done.trace.problem.row_names) - SHOWN_ROWS
+    hidden = len(done.trace.problem.row_names) - len(rows)
     if hidden > 0:
         say(f"… and {hidden:,} more rows (--json gives all)")
+    sheet = {s.word: s for s in done.steps}
+    slope = sheet["gradient"].difference if "gradient" in sheet else None
+    fine = all(s.agrees for s in done.steps)
+    cells = sum(s.cells for s in done.steps)
+    against = [
+        [
+            f"{done.engine}, {cells:,} cells of Steps",
+            "float64",
+            small(max(s.difference for s in done.steps)),
+            small(slope),
+            _word(agrees=fine),
+        ]
+    ]
     for i in done.implementations:
-        if i.note:
-            note(f"{i.name} ({i.dtype}): {i.note}")
+        word = "not asked" if i.row_loss is None else _word(agrees=i.agrees)
+        against.append([f"{i.name} {i.version}", i.dtype, small(i.difference), small(i.gradient_difference), word])
+    table("Largest difference to NumPy in float64", ["", "", "loss", "gradient", "verdict"], against, left=2)
+    for text in dict.fromkeys(f"{i.name}: {i.note}" for i in done.implementations if i.note):
+        say(text)
+
+
+def _word(*, agrees: bool) -> str:
+    return "ok" if agrees else "DIFFERS"
 
 
 def steps(done: Comparison) -> None:
     """Each step of the sheet against float64."""
-    rows = [
-        [s.word, s.symbol, f"{s.cells:,}", small(s.difference), "ok" if s.agrees else "DIFFERS"] for s in done.steps
-    ]
+    rows = [[s.word, s.symbol, f"{s.cells:,}", small(s.difference), _word(agrees=s.agrees)] for s in done.steps]
     table(
         f"Every step of the sheet ({done.engine}) against float64",
         ["step", "", "cells", "largest difference", "verdict"],

@@ -56,7 +56,7 @@ def demo(folder: str, engine: str, as_json: bool) -> None:
     for example in run_demo(Path(folder), engine=engine):
         examples.append(example)
         if not as_json:
-            _terminal.comparison(example.comparison, title=example.title)
+            _terminal.comparison(example.comparison, title=example.title, most=5)
             _terminal.verdict(example.comparison)
     paths = [path for example in examples for path in example.paths]
     if as_json:

@@ -107,7 +107,8 @@ def read_batch(
 
     Args:
         path: the file; "-" is standard input, JSON if it starts with { or [, else CSV.
-        labels: a second file with the labels, for formats without; it takes precedence over labels in the first.
+        labels: a second file with the labels (.npy, .csv, .json, .txt with one a line, ...), for formats without; it
+            takes precedence over labels in the first.
         probabilities: the numbers are probabilities: their logarithms become the logits.
         assume_logits: the numbers are logits even if they look like probabilities or log-probabilities.
         ignore_index: the label of a row to be ignored.
@@ -151,7 +152,7 @@ def read_batch(
 def read_vector(
     path: str | Path, *, what: str = "prior", length: int | None = None, allow_nonfinite: bool = False
 ) -> NDArray[np.float64]:
-    """Reads a prior, class weights or losses from a file of any format that `read_batch` reads.
+    r"""Reads a prior, class weights or losses from a file of any format that `read_batch` reads.
 
     The numbers are the array called `what` or the only array of the file; in a table the column called `what`, else all
     columns, with or without a header. One row or one column of numbers becomes a vector.
@@ -168,6 +169,13 @@ def read_vector(
     Raises:
         InputError: the file cannot be used.
         MissingExtra: the format needs a library that is not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "prior.csv")
+        >>> _ = path.write_text("cat,dog\n0.75,0.25\n")
+        >>> read_vector(path, length=2).tolist()
+        [0.75, 0.25]
     """
     keys = (what, "weights") if what == "weight" else (what, "loss") if what == "losses" else (what,)
     with _named(path):
@@ -192,6 +200,14 @@ def write_atomically(path: str | Path, *, force: bool) -> Iterator[Path]:
 
     Raises:
         InputError: the file exists, its folder is missing or cannot be written to, or the disk is full.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "note.txt")
+        >>> with write_atomically(path, force=False) as temporary:
+        ...     _ = temporary.write_text("whole or not at all")
+        >>> path.read_text()
+        'whole or not at all'
     """
     with _named(path):
         target = _target(path, force=force)

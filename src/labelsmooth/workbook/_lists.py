@@ -35,6 +35,7 @@ def write_lists(sheet: Any, book: Book, styles: Styles, *, tolerance: float) -> 
     sheet.set_column(0, 0, 10)
     sheet.set_column(1, 1, 30)
     sheet.set_column(3, 4, 20)
+    sheet.fit_to_pages(1, 0)
 
 
 def tolerance_place(book: Book) -> Place:

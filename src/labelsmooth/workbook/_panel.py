@@ -35,6 +35,8 @@ class Panel:
     row_names: Sequence[str] = ()
     class_names: Sequence[str] = ()
     links: Mapping[str, str] = field(default_factory=dict)  # inputs that are formulas of their own
+    stored: frozenset[str] = frozenset()  # inputs that nobody types: recorded when the file was made
+    numbered: bool = False
 
     def write(self, *, fill: bool = True) -> None:
         """Write every block; without `fill` the steps' cells are left for a student."""
@@ -53,7 +55,7 @@ class Panel:
         band = self.styles(f"band {block.number - 1}")
         for column in range(max(self.layout.width, 9)):
             self.sheet.write_blank(block.top, column, None, band)
-        self.sheet.write_string(block.top, 0, f"{block.number}  {block.title}", band)
+        self.sheet.write_string(block.top, 0, f"{block.number}  {block.title}" if self.numbered else block.title, band)
         for line, value in enumerate((*block.values, *block.below)):
             self._describe(block.top + 1 + line, value)
         self._headings(block)
@@ -70,10 +72,9 @@ class Panel:
 
     def _describe(self, row: int, value: Named) -> None:
         if value.formula is None:
-            link = value.word in self.links
-            self.sheet.write_string(
-                row, 0, value.symbol if link else f"{value.symbol}   (yellow: type here)", self.styles("math")
-            )
+            typed = value.word not in self.links and value.word not in self.stored
+            symbol = f"{value.symbol}   (yellow: type here)" if typed else value.symbol
+            self.sheet.write_string(row, 0, symbol, self.styles("math"))
             self.sheet.write_string(row, FIRST_CLASS, value.says, self.styles("plain"))
             return
         self.sheet.write_string(row, 0, f"{value.symbol} = {text(value.formula)}", self.styles("math"))
@@ -84,8 +85,8 @@ class Panel:
         )
 
     def _headings(self, block: Block) -> None:
-        if block.values:
-            self.sheet.write_string(block.heading, 0, "row" if self.row_names else "", self.styles("head_left"))
+        if self.row_names and any("n" in v.axes for v in block.values):
+            self.sheet.write_string(block.heading, 0, "row", self.styles("head_left"))
         for value in block.values:
             place = self.layout.places[value.word]
             if value.word == "label":
@@ -129,7 +130,8 @@ class Panel:
                     cached(given[0, k]),
                 )
             return
-        style = self.styles("input_whole" if value.word in WHOLE else "input")
+        kind = "stored" if value.word in self.stored else "input_whole" if value.word in WHOLE else "input"
+        style = self.styles(kind)
         for n in range(down):
             for k in range(across):
                 number = float(given[n, k])

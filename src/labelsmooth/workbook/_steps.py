@@ -9,13 +9,16 @@ from ._style import Styles
 from .book import TOP, Book
 from .layout import FIRST_CLASS, LABEL_COLUMN, letters
 
+PAGE_ROWS, PAGE_CHARACTERS = 30, 88  # what an A4 landscape page takes at full size
 MAX_MARKED = 20_000  # cells whose right class is marked by a conditional format
 
 
 def write_steps(sheet: Any, book: Book, styles: Styles, *, fill: bool = True) -> None:
     """Write the head and every block; without `fill` the steps' cells are left for a student."""
     _head(sheet, book, styles, fill=fill)
-    panel = Panel(sheet, book.layout, book.values, styles, book.problem.row_names, book.problem.class_names)
+    panel = Panel(
+        sheet, book.layout, book.values, styles, book.problem.row_names, book.problem.class_names, numbered=True
+    )
     panel.write(fill=fill)
     if "label" in book.layout.places:
         _labels(sheet, book, styles)
@@ -24,9 +27,7 @@ def write_steps(sheet: Any, book: Book, styles: Styles, *, fill: bool = True) ->
     sheet.set_column(1, 2, 10)
     sheet.set_column(FIRST_CLASS, max(book.layout.width, 9) - 1, 11)
     sheet.freeze_panes(TOP, FIRST_CLASS)
-    sheet.set_landscape()
-    sheet.fit_to_pages(1, 0)
-    sheet.repeat_rows(0, TOP - 1)
+    _print_setup(sheet, book)
 
 
 def _head(sheet: Any, book: Book, styles: Styles, *, fill: bool) -> None:
@@ -68,6 +69,24 @@ def _head(sheet: Any, book: Book, styles: Styles, *, fill: bool) -> None:
         sheet.write_formula(index.row + 1, FIRST_CLASS + k, f"=Lists!$B${5 + k}", styles("head"), name)
 
 
+def _print_setup(sheet: Any, book: Book) -> None:
+    """A4 landscape, the head on every page, and no block torn in two where one fits a page."""
+    sheet.set_landscape()
+    sheet.print_area(0, 0, book.layout.end, max(book.layout.width, 9) - 1)
+    sheet.set_margins(left=0.4, right=0.4)
+    sheet.repeat_rows(0, TOP - 1)
+    wide = 41 + 11 * max(book.layout.width - FIRST_CLASS, 6)
+    scale = max(10, min(100, 100 * PAGE_CHARACTERS // wide))
+    sheet.set_print_scale(scale)
+    room = 100 * PAGE_ROWS // scale - TOP
+    breaks, start = [], TOP
+    for block in book.layout.blocks:
+        if block.end - start > room and block.top > start:
+            breaks.append(block.top)
+            start = block.top
+    sheet.set_h_pagebreaks(breaks[:1000])
+
+
 def _only_shares(sheet: Any) -> None:
     """The yellow cell takes a number from 0 to 1, and says so."""
     sheet.data_validation(1, 1, 1, 1, {
@@ -102,7 +121,7 @@ def _labels(sheet: Any, book: Book, styles: Styles) -> None:
             place.row + n,
             LABEL_COLUMN + 1,
             f"={formula}",
-            styles("cell"),
+            styles("label_name"),
             book.problem.class_names[label] if counts else "not counted",
         )
 

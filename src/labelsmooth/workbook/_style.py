@@ -36,6 +36,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     "head_left": {"bold": True, "font_color": WHITE, "bg_color": HEAD, "border": 1, "border_color": RULE},
     "name": {"num_format": "@", "border": 1, "border_color": RULE},
     "name_quoted": {"num_format": "@", "border": 1, "border_color": RULE, "quote_prefix": True},
+    "label_name": {"indent": 1, "border": 1, "border_color": RULE},
     "whole": {"num_format": "0", "border": 1, "border_color": RULE},
     "cell": {"num_format": NUMBER, "border": 1, "border_color": RULE},
     "result": {"num_format": NUMBER, "border": 1, "border_color": RULE, "bg_color": RESULT, "bold": True},

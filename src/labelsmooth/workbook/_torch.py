@@ -63,7 +63,9 @@ def _torch_panel(sheet: Any, book: Book, torch: TorchRows, styles: Styles) -> st
     if "target_entropy" in book.values:
         numbers["target_entropy"] = book.values["target_entropy"]
     gaps = evaluate(layout.chain, numbers)
-    Panel(sheet, layout, gaps, styles, book.problem.row_names).write()
+    stored = frozenset({"torch_label", "torch_prior", "torch_loss"})
+    Panel(sheet, layout, gaps, styles, book.problem.row_names, stored=stored).write()
+    sheet.print_area(0, 0, layout.end, VERDICT_COLUMN)
     gap, loss = layout.places["torch_gap"], book.layout.places["row_loss"]
     block, column = layout.blocks[-1], VERDICT_COLUMN
     sheet.write_string(block.heading, column, "verdict", styles("head"))
