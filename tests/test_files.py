@@ -20,9 +20,8 @@ import numpy as np
 import pytest
 
 from agree import FLOAT64, agree
-from labelsmooth import _formats
 from labelsmooth.errors import InputError, MissingExtra
-from labelsmooth.files import Batch, read_batch, read_vector, write_atomically
+from labelsmooth.files import Batch, _guard, read_batch, read_vector, write_atomically
 
 # Quarters are exact in every float type, bfloat16 included. The third row is ignored.
 Z = np.array([[2.5, -0.75, 0.25], [-1.0, 3.5, 0.0], [0.5, 0.25, -4.0], [1.0, 2.0, 3.0]])
@@ -678,7 +677,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, monk
     np.save(tmp_path / "a.npy", Z)
     labels = (tmp_path / "big.csv").rename(tmp_path / "big.txt")
     assert "more than the limit" in refused(tmp_path / "a.npy", labels=labels, name=str(labels))
-    monkeypatch.setattr(_formats, "MAX_BYTES", 1000)
+    monkeypatch.setattr(_guard, "MAX_BYTES", 1000)
     standard_input(monkeypatch, table().encode() * 100)
     assert "more than the limit" in refused("-", name="standard input")
     np.savez_compressed(tmp_path / "a.npz", logits=np.zeros((1000, 10)), labels=np.zeros(1000))
@@ -832,7 +831,7 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused_unopened(
     path = tmp_path / "bomb.xlsx"
     archive(path, {"xl/worksheets/sheet1.xml": b"0" * 2**21})
     assert path.stat().st_size < 2**14
-    monkeypatch.setattr(_formats, "MAX_WORKBOOK_BYTES", 2**20)
+    monkeypatch.setattr(_guard, "MAX_WORKBOOK_BYTES", 2**20)
     assert refused(path) == "unpacks to 2.0 MiB, more than the limit of 1.0 MiB"
 
 
@@ -844,7 +843,7 @@ def test_a_workbook_that_lies_about_its_size_is_refused(tmp_path: Path, monkeypa
         size = file.getinfo("xl/worksheets/sheet1.xml").file_size
     data = path.read_bytes()
     path.write_bytes(data.replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little")))
-    monkeypatch.setattr(_formats, "MAX_WORKBOOK_BYTES", 2**20)
+    monkeypatch.setattr(_guard, "MAX_WORKBOOK_BYTES", 2**20)
     assert "cannot be read as an .xlsx workbook" in refused(path)
 
 
@@ -911,7 +910,7 @@ def test_an_empty_cell_of_parquet_is_refused_by_row_and_column(tmp_path: Path) -
 
 def test_a_parquet_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet(tmp_path / "a.parquet", {"label": [0] * 100_000, "cat": [1.0] * 100_000, "dog": [2.0] * 100_000})
-    monkeypatch.setattr(_formats, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(_guard, "MAX_BYTES", 1_000_000)
     assert "unpacks to 2.3 MiB" in refused(tmp_path / "a.parquet")
 
 
@@ -1123,6 +1122,6 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch:
     def denied(*_arguments: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("labelsmooth.files.os.open", denied)
+    monkeypatch.setattr("labelsmooth.files.write.os.open", denied)
     assert unwritable(tmp_path / "a.txt") == "cannot be written: Permission denied"
     assert names_in(tmp_path) == ["file", "folder"]

@@ -34,7 +34,13 @@ def same(got: Trace, expected: Trace, words: tuple[str, ...], what: str) -> None
     for word in words:
         if word in expected.chain:
             undefined = word in {"softmax", "log_softmax", "optimum_gap"}  # in an ignored row, these may be anything
-            agree(getattr(got, word), getattr(expected, word), budget=FLOAT64, what=f"{what}: {word}", nan_agrees=undefined)
+            agree(
+                getattr(got, word),
+                getattr(expected, word),
+                budget=FLOAT64,
+                what=f"{what}: {word}",
+                nan_agrees=undefined,
+            )
 
 
 def counts(example: Example) -> np.ndarray:
@@ -66,7 +72,12 @@ def by_row(example: Example, change: Callable[[np.ndarray], np.ndarray]) -> Exam
 def shifting_logits_changes_nothing(example: Example) -> None:
     shift = np.array([[100.0], [-7.0], [0.5], [30.0]])
     for (what, plain), (_, shifted) in zip(runs(example), runs(example, logits=example.logits + shift), strict=True):
-        same(shifted, plain, ("softmax", "log_softmax", "row_loss", "loss", "loss_floor", "optimum_gap", "gradient"), what)
+        same(
+            shifted,
+            plain,
+            ("softmax", "log_softmax", "row_loss", "loss", "loss_floor", "optimum_gap", "gradient"),
+            what,
+        )
 
 
 def permuting_classes_permutes(example: Example) -> None:
@@ -244,7 +255,9 @@ def test_the_mean_is_the_sum_over_the_divisor(family: str, meaning: str) -> None
         agree(total.row_loss, example.trace(reduction="none").row_loss, budget=0, what=example.name)
 
 
-@pytest.mark.parametrize("meaning", [m for m in MEANINGS if not m.startswith("nll")])  # "nll" weighs the two parts apart
+@pytest.mark.parametrize(
+    "meaning", [m for m in MEANINGS if not m.startswith("nll")]
+)  # "nll" weighs the two parts apart
 def test_smoothing_over_the_others_is_smoothing_over_all_by_more(meaning: str) -> None:
     for example in examples(FAMILIES["others"], meaning):
         more = np.asarray(example.label_smoothing) * CLASSES / (CLASSES - 1)

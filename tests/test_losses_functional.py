@@ -433,6 +433,16 @@ def test_junk_in_everything_that_belongs_to_an_ignored_row_is_ignored() -> None:
     assert all(x.grad.isfinite().all() for x in (soft, prior, eps))
 
 
+def test_an_ignored_row_that_the_prior_gives_nothing_leaves_a_learned_prior_alone() -> None:
+    mask, target = torch.tensor([[True] * 5, [False] * 4 + [True]]), torch.tensor([0, -100])
+    learned = torch.tensor([0.25, 0.25, 0.25, 0.25, 0.0], dtype=torch.float64)
+    ours = both(lambda u: cross_entropy(LOGITS, target, prior=u, class_mask=mask, label_smoothing=0.1), learned)
+    alone = both(
+        lambda u: cross_entropy(LOGITS[:1], target[:1], prior=u, class_mask=mask[:1], label_smoothing=0.1), learned
+    )
+    agree_result(ours, alone, budget=FLOAT64)
+
+
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_a_row_of_weight_two_counts_as_two_rows(weighting: str) -> None:
     logits, target = draw(11, 3, 5), torch.tensor([1, 4, 2])
@@ -580,7 +590,7 @@ def test_a_second_backward_adds_the_same_gradient_again() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # the compiler's own deprecations are not ours to fix
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own are not ours to fix
 @pytest.mark.parametrize(("backend", "dynamic"), [("inductor", None), ("aot_eager", True)])
 def test_it_compiles_without_a_graph_break(backend: str, dynamic: bool | None) -> None:
     def loss(z: Any, y: Any) -> Any:

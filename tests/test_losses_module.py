@@ -79,6 +79,12 @@ def test_every_keyword_reaches_the_function() -> None:
         assert not torch.equal(ours, changed), name
 
 
+def test_looking_at_values_can_be_turned_off() -> None:
+    with pytest.raises(ValueError, match="label 2 of row 0 is out of range"):
+        LabelSmoothingCrossEntropy()(X, Y + 2)
+    assert LabelSmoothingCrossEntropy(validate=False)(X, Y + 2).isnan()
+
+
 def test_a_mask_given_with_the_batch_replaces_the_modules() -> None:
     logits, target = torch.randn(2, 3), torch.tensor([0, 1])
     one, other = torch.tensor([True, True, False]), torch.tensor([[True, True, True], [False, True, True]])

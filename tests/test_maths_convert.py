@@ -116,7 +116,13 @@ def test_numpy_numbers_are_numbers() -> None:
 @pytest.mark.parametrize(
     ("smoothing", "source", "target", "classes", "says"),
     [
-        (0.6, "fairseq", "torch", 2, "gives the wrong classes 0.6 of the target at K = 2; 'uniform' can give them 0 to 0.5"),
+        (
+            0.6,
+            "fairseq",
+            "torch",
+            2,
+            "gives the wrong classes 0.6 of the target at K = 2; 'uniform' can give them 0 to 0.5",
+        ),
         (1.0, "torch", "renormalised", 3, "torch's 1 gives the wrong classes 0.666667"),
         (0.1, "torch", "1/K for ε/K", 5, "can give them 0.4 to 0.8"),
         (0.1, "torch", "(1−ε)/K for ε/K", 5, "on : off is the same for every ε"),

@@ -92,14 +92,18 @@ def test_a_factor_that_does_not_vary_belongs_outside_the_sum() -> None:
 
 
 def test_a_condition_is_a_comparison() -> None:
-    with pytest.raises(ValueError, match=r"where\(\) takes a comparison such as above\(a, b\) or equal\(a, b\), not '\+'"):
+    with pytest.raises(
+        ValueError, match=r"where\(\) takes a comparison such as above\(a, b\) or equal\(a, b\), not '\+'"
+    ):
         where(z + 1, 1, 0)
 
 
 def test_pick_takes_an_index_a_row() -> None:
     assert pick(z, y).axes == "n"
     assert pick(u, y).axes == "n"
-    with pytest.raises(ValueError, match=r"pick\(\) takes a value over classes and a class number a row, not 'n' and 'n'"):
+    with pytest.raises(
+        ValueError, match=r"pick\(\) takes a value over classes and a class number a row, not 'n' and 'n'"
+    ):
         pick(y, y)
     with pytest.raises(ValueError, match=r"not 'nk' and 'nk'"):
         pick(z, z)

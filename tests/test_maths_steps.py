@@ -134,7 +134,10 @@ def test_a_word_that_stands_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"family": FAMILIES["others"], "prior": "k"}, "'others' does not take a prior: use 'uniform' or 'renormalised'"),
+        (
+            {"family": FAMILIES["others"], "prior": "k"},
+            "'others' does not take a prior: use 'uniform' or 'renormalised'",
+        ),
         ({"family": FAMILIES["others"], "soft": True}, "'others' does not take soft labels"),
         ({"family": FAMILIES["unnormalised"], "mask": "k"}, "'unnormalised' does not take masked classes"),
         ({"reduction": "average"}, "reduction must be one of mean, sum, none, got 'average'"),

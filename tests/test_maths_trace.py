@@ -37,7 +37,7 @@ def test_words_name_everything_there_is() -> None:
 
 
 def test_an_unknown_word_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(AttributeError, match="this case has no step 'charged'; it has epsilon, .*, gradient"):
+    with pytest.raises(AttributeError, match=r"this case has no step 'charged'; it has epsilon, .*, gradient"):
         _ = trace(LOGITS, LABELS).charged
 
 

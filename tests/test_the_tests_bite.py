@@ -176,9 +176,13 @@ def _tree(tmp_path: Path, files: dict[str, str]) -> Path:
 GOOD = {
     "__init__.py": "def __getattr__(name):\n    from labelsmooth import losses\n",
     "__main__.py": "from labelsmooth.cli import main\n",
-    "cli.py": "import click\ndef main():\n    import torch, rich\n    from labelsmooth import files, parity\n",
+    "_arguments.py": "import click\nfrom labelsmooth.errors import InputError\n",
+    "_terminal.py": "import rich\nfrom labelsmooth.maths.steps import chain\n",
+    "cli.py": "import click\ndef main():\n    import torch\n    from labelsmooth import _terminal, files, parity\n",
     "errors.py": "",
-    "files.py": "from . import errors\ndef read():\n    import torch\n    import openpyxl\n",
+    "files/__init__.py": "from .read import read_batch\n",
+    "files/read.py": "from labelsmooth import errors\nfrom . import _archives\n",
+    "files/_archives.py": "def read():\n    import torch, openpyxl, safetensors, pyarrow.parquet\n",
     "maths/__init__.py": "",
     "maths/conventions.py": "import numpy as np\n",
     "maths/steps.py": "from .conventions import TABLE\nfrom labelsmooth.errors import InputError\n",
@@ -216,8 +220,10 @@ def test_a_house_in_order_breaks_no_law(tmp_path: Path) -> None:
         ("workbook/trespass.py", "from labelsmooth.losses import f"),
         ("workbook/trespass.py", "from labelsmooth.parity import compare"),
         ("workbook/trespass.py", "if TYPE_CHECKING:\n    from labelsmooth import losses"),
-        ("files.py", "from labelsmooth.maths import steps"),
-        ("_formats.py", "from labelsmooth.maths import steps"),
+        ("files/read.py", "from labelsmooth.maths import steps"),
+        ("files/_archives.py", "from labelsmooth.maths import steps"),
+        ("_arguments.py", "from labelsmooth import __main__"),
+        ("_formats.py", "from labelsmooth.errors import InputError"),
         ("parity/trespass.py", "from labelsmooth import cli"),
         ("__init__.py", "def f():\n    from labelsmooth.cli import main"),
         ("errors.py", "from labelsmooth import maths"),
@@ -243,8 +249,14 @@ def test_a_room_that_enters_another_unasked_is_caught(tmp_path: Path, file: str,
         ("parity/trespass.py", "if not TYPE_CHECKING:\n    import torch"),
         ("parity/trespass.py", "class A:\n    import torch"),
         ("parity/trespass.py", "from importlib import import_module\nt = import_module('torch')"),
-        ("files.py", "import torch"),
+        ("files/_archives.py", "import torch"),
+        ("files/_archives.py", "import safetensors"),
+        ("files/read.py", "def f():\n    import openpyxl"),
+        ("files/__init__.py", "def f():\n    import pyarrow"),
         ("cli.py", "import torch"),
+        ("cli.py", "def f():\n    import rich"),
+        ("_arguments.py", "import rich"),
+        ("_terminal.py", "import click"),
         ("losses/_eager.py", "import triton"),
         ("workbook/layout.py", "import xlsxwriter"),
         ("workbook/write.py", "import openpyxl"),
@@ -252,7 +264,7 @@ def test_a_room_that_enters_another_unasked_is_caught(tmp_path: Path, file: str,
         ("parity/compare.py", "def f():\n    import jax"),
         ("parity/frameworks.py", "import jax"),
         ("maths/printers.py", "import rich"),
-        ("files.py", "import click"),
+        ("files/write.py", "import click"),
         ("maths/evaluate.py", "import scipy.special"),
     ],
 )
@@ -281,7 +293,17 @@ def test_a_test_file_that_names_no_module_is_caught(tmp_path: Path) -> None:
     package = _tree(tmp_path, {**GOOD, "losses/_cpu.py": ""})
     tests = tmp_path / "tests"
     tests.mkdir()
-    named = ["files", "files_csv", "maths_steps", "maths_steps_weights", "losses_cpu", "losses", "maths", "house"]
+    named = [
+        "files",
+        "files_read",
+        "files_read_csv",
+        "maths_steps",
+        "maths_steps_weights",
+        "losses_cpu",
+        "losses",
+        "maths",
+        "house",
+    ]
     for name in named:
         (tests / f"test_{name}.py").touch()
     assert house.misnamed_tests(tests, package) == []

@@ -23,19 +23,17 @@ from labelsmooth.workbook.book import Book
 from labelsmooth.workbook.layout import letters
 
 MOST_REFERENCES = 3  # named in a message
-_TOKEN = re.compile(r'"(?:[^"]|"")*"|[\s$]+|[^\W\d][\w.$]*|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[^\s]')
+_TOKEN = re.compile(r'"(?:[^"]|"")*"|\s+|[^\W\d][\w.$]*|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[^\s]')
 _OWN_SHEET = re.compile(r"(?<![\w'])'?STEPS'?!")
 _REFERENCE = re.compile(r"(?<![\w.!:$])([A-Z]{1,3})([1-9]\d{0,6})(?::([A-Z]{1,3})([1-9]\d{0,6}))?(?![\w(!])")
 _WORD = re.compile(r"(?<![\w.!])[A-Z_][A-Z_]*(?![\w(.!])")
 _TEXT = re.compile(r'"(?:[^"]|"")*"')
 _DECIMAL = re.compile(r"\bLOG(?:10)?\(")
-_OVER_RANGE = re.compile(r"\b([A-Z][A-Z0-9.]*)\([A-Z]{1,3}\d+:[A-Z]{1,3}\d+\)")
+_OVER_RANGE = re.compile(r"\b([A-Z][A-Z0-9.]*)\((?:[\w.']+!)?[A-Z]{1,3}\d+:[A-Z]{1,3}\d+\)")
 _RANGE = r"[A-Z]{1,3}\d+:[A-Z]{1,3}\d+"
 _WITH_RANGE = re.compile(rf"[-+*/^]{_RANGE}|{_RANGE}[-+*/^]")
-_TAKES_RANGES = frozenset(
-    ("SUM", "MAX", "MIN", "AVERAGE", "COUNT", "COUNTA", "PRODUCT", "SUMPRODUCT", "SUMSQ")
-    + ("ROWS", "COLUMNS", "ROW", "COLUMN", "MEDIAN", "LARGE", "SMALL")
-)
+_TAKES_RANGES = {"SUM", "MAX", "MIN", "AVERAGE", "MEDIAN", "COUNT", "COUNTA", "PRODUCT", "SUMPRODUCT", "SUMSQ"}
+_TAKES_RANGES |= {"ROW", "ROWS", "COLUMN", "COLUMNS", "LARGE", "SMALL"}
 
 
 def plain(formula: str) -> str:
@@ -54,7 +52,7 @@ def _token(match: re.Match[str]) -> str:
         return token
     if token[0].isdigit() or (token[0] == "." and len(token) > 1):
         return repr(float(token))
-    return "" if token.isspace() else token.replace("$", "").upper()
+    return "" if token[0].isspace() else token.replace("$", "").upper()
 
 
 def needs_arrays(formula: str) -> bool:
@@ -68,7 +66,10 @@ def needs_arrays(formula: str) -> bool:
 
 
 def cells_read(formula: str, named: Mapping[str, str]) -> Iterator[str]:
-    """The cells of its own sheet that a formula reads, those behind `named` (name in capitals -> cell) included."""
+    """The cells of its own sheet that one of our formulas reads, those behind `named` (name in capitals -> cell) included.
+
+    For formulas of ours only: a stranger's range may be the whole sheet.
+    """
     text = _TEXT.sub('""', plain(formula))
     for word in _WORD.findall(text):
         if word in named:

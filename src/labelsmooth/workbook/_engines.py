@@ -104,11 +104,11 @@ def convert(book: Path, target: str, out: Path) -> Path:
 
 
 def _limit(memory: int, seconds: float) -> None:
-    """Lower the limits of this process and of all that it starts; where there is no `resource`, nothing."""
-    try:
-        import resource
-    except ImportError:
+    """Lower the limits of this process and of all that it starts; Windows has no such limits."""
+    if sys.platform == "win32":
         return
+    import resource
+
     cores = os.cpu_count() or 1
     wanted = {
         resource.RLIMIT_AS: memory,
@@ -271,10 +271,10 @@ def _wait(command: Sequence[str], said: IO[bytes], timeout: float) -> int | None
         return None
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left, or on macOS: only zombies left
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
+            if sys.platform == "win32":
                 process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

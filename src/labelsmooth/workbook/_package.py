@@ -55,7 +55,7 @@ def relations(archive: zipfile.ZipFile, part: str) -> dict[str, Relation]:
 def worksheet_parts(archive: zipfile.ZipFile) -> dict[str, str]:
     """The worksheets in the order of their tabs: name -> part. Chart sheets hold no cells and are left out."""
     related = relations(archive, WORKBOOK)
-    sheets = {}
+    sheets: dict[str, str] = {}
     for element in ET.fromstring(archive.read(WORKBOOK)).iter():  # noqa: S314 - the gate refuses a DOCTYPE
         if element.tag.rpartition("}")[2] != "sheet":
             continue

@@ -11,9 +11,10 @@ from labelsmooth.maths.expr import Named
 from labelsmooth.maths.printers import NO_INFINITY, text
 
 from ._style import Styles
-from .layout import FIRST_CLASS, LABEL_COLUMN, Block, Layout
+from .layout import FIRST_CLASS, LABEL_COLUMN, Block, Layout, Place
 
 RESULTS = {"row_loss", "loss", "target", "softmax"}
+INFINITE = {"optimum_gap", "masked_logits"}  # values that may stand for infinity
 WHOLE = {"label", "allowed", "keep", "one_hot"}
 CELL_NOTES = {
     "log_softmax": "LN is the natural logarithm. LOG is base 10: with it every loss comes out 0.4343 times too small. See Play.",
@@ -108,6 +109,16 @@ class Panel:
         style = self.styles("result" if value.word in RESULTS else "whole" if value.word in WHOLE else "cell")
         for row, column, n, k, formula in self.layout.cells(value):
             self.sheet.write_formula(row, column, f"={formula}", style, cached(numbers[n, k]))
+        if value.word in INFINITE:
+            self._show_infinity(self.layout.places[value.word])
+
+    def _show_infinity(self, place: Place) -> None:
+        """Show the number that stands for infinity as the sign."""
+        down, across = place.shape
+        corners = (place.row, place.column, place.row + down - 1, place.column + across - 1)
+        for criteria, limit, style in ((">=", 1e300, "infinite"), ("<=", -1e300, "minus_infinite")):
+            rule = {"type": "cell", "criteria": criteria, "value": limit, "format": self.styles(style)}
+            self.sheet.conditional_format(*corners, rule)
 
     def _write_todo(self, value: Named) -> None:
         place = self.layout.places[value.word]

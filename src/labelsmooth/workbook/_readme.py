@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
+
+from labelsmooth import __version__
 
 from ._style import Styles, colour_verdicts
 from .book import Book
@@ -92,6 +95,7 @@ def _sentences(book: Book, *, blank: bool) -> list[tuple[str, str]]:
     ]
     if book.source:
         out.append(("Data", book.source))
+    out.append(("Made", f"by labelsmooth {__version__} on {date.today().isoformat()}"))  # noqa: DTZ011  the user's own day
     if book.replaced:
         out.append(("Replaced", book.replaced))
     if case.weighting is not None:

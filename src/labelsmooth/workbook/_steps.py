@@ -6,7 +6,7 @@ from typing import Any
 
 from ._panel import Panel
 from ._style import Styles
-from .book import TOP, Book
+from .book import SHOWN, TOP, Book
 from .layout import FIRST_CLASS, LABEL_COLUMN, letters
 
 PAGE_ROWS, PAGE_CHARACTERS = 30, 88  # what an A4 landscape page takes at full size
@@ -49,10 +49,11 @@ def _head(sheet: Any, book: Book, styles: Styles, *, fill: bool) -> None:
         3, 1, f"=ROWS({first}{logits.row + 1}:{first}{logits.row + logits.rows})", styles("whole"), book.rows
     )
     shown = (("loss", f"{case.reduction} loss"), ("loss_floor", "its floor")) if fill else ()
-    for row, (word, title) in enumerate(shown, start=1):
+    for word, title in shown:
         if word in book.chain:
-            sheet.write_string(row, 3, title, styles("bold"))
-            sheet.write_formula(row, 4, f"={word}", styles("result"), book.values[word].item())
+            row, column = SHOWN[word].row, SHOWN[word].column
+            sheet.write_string(row, column - 1, title, styles("bold"))
+            sheet.write_formula(row, column, f"={word}", styles("result"), book.values[word].item())
     if "ignore_index" in book.chain:
         sheet.write_string(3, 3, "ignored label", styles("bold"))
         sheet.write_number(3, 4, given["ignore_index"], styles("input_whole"))

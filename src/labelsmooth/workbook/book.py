@@ -19,6 +19,7 @@ from .layout import FIRST_CLASS, MAX_COLUMNS, MAX_ROWS, Layout, Place, plan
 FULL_LIMIT, FORMULA_LIMIT = 50_000, 500_000
 TOP = 6  # rows above the first block: title, ε, K, N, class numbers
 SCALARS = {"epsilon": 1, "n_classes": 2, "n_rows": 3}  # rows of the single inputs in the head
+SHOWN = {"loss": Place("Steps", 1, 4, ""), "loss_floor": Place("Steps", 2, 4, "")}  # the head repeats these results
 
 
 @dataclass(frozen=True)

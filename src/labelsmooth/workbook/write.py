@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xlsxwriter
 from numpy.typing import ArrayLike
+from xlsxwriter.exceptions import FileCreateError
 
 from labelsmooth.files import write_atomically
 from labelsmooth.maths.trace import prepare
@@ -109,8 +110,11 @@ def save(book: Book, path: str | Path, *, blank: bool = False, force: bool = Fal
         workbook = xlsxwriter.Workbook(str(temporary), options)
         try:
             sheets, formulas = _fill(workbook, book, blank=blank)
-        finally:
             workbook.close()
+        except FileCreateError as error:  # XlsxWriter's wrapping of the operating system's error
+            raise error.args[0] from error
+        finally:
+            workbook.fileclosed = True  # or it would try once more when it is collected
     return Written(str(path), sheets, formulas, book.rows, book.classes, book.kind)
 
 

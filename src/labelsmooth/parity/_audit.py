@@ -1,0 +1,287 @@
+"""Every formula of a workbook of ours against the one that should stand there, and every result against float64.
+
+A wrong cell makes all cells after it wrong, and a list of them would hide the one to repair. So the text decides who is to
+blame: a cell is named when its own formula was changed or replaced by a number; a cell whose formula is as it was made and
+that reads a wrong cell only follows, and is counted. A changed formula that gives the right number is tried on other
+inputs, since a formula can be right by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from labelsmooth.maths.case import Chain, leaves
+from labelsmooth.maths.evaluate import Array, evaluate
+from labelsmooth.maths.printers import NO_INFINITY
+from labelsmooth.workbook._inputs import shown
+from labelsmooth.workbook.book import SHOWN, Book
+from labelsmooth.workbook.read import Calculated, OurBook
+
+from ._causes import cause_in_text, cells_read, famous_mistakes, plain
+
+TOLERANCE = 1e-12  # relative to the largest number that enters a cell, above 1
+SIZES = ("n_classes", "n_rows")
+CHANGED, PASTED, WRONG, NOTE = "formula changed", "pasted value", "wrong value", "note"
+MOST_ROUNDS = 6
+LONGEST_FORMULA = 120
+GOLDEN = 0.6180339887498949
+
+Recalculate = Callable[[Mapping[str, float]], Calculated]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found: where, what kind, and a sentence for a person."""
+
+    kind: str
+    cell: str  # the first of `cells`
+    message: str
+    fatal: bool
+    cells: tuple[str, ...] = ()
+
+
+class Slot(NamedTuple):
+    """A cell of Steps that must hold a formula."""
+
+    word: str
+    n: int
+    k: int
+    cell: str
+    formula: str  # with its =; empty where any formula will do that gives the number
+
+
+def slots(ours: OurBook) -> list[Slot]:
+    """The cells that must hold a formula: the sizes in the head, every step in order, and the results in the head."""
+    layout = ours.layout
+    out = [Slot(word, 0, 0, layout.places[word].cell(), "") for word in SIZES if word in layout.chain]
+    for step in layout.chain.steps:
+        place = layout.places[step.word]
+        out += [Slot(step.word, n, k, place.cell(n, k), f"={formula}") for _, _, n, k, formula in layout.cells(step)]
+    if not ours.blank:
+        out += [Slot(word, 0, 0, place.cell(), f"={word}") for word, place in SHOWN.items() if word in layout.chain]
+    return out
+
+
+def edited(ours: OurBook, expected: Sequence[Slot]) -> list[Slot]:
+    """The slots in which another formula stands, or none."""
+    out = []
+    for slot in expected:
+        found = ours.formulas.get(slot.cell)
+        if found is None or (slot.formula and found != slot.formula and plain(found) != plain(slot.formula)):
+            out.append(slot)
+    return out
+
+
+# Numbers -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What every cell should show, and how exactly."""
+
+    values: Mapping[str, Array]
+    scales: Mapping[str, Array]
+
+    def right(self, slot: Slot, got: object) -> bool:
+        """Whether a cell shows its number; where float64 has none either, an error is right."""
+        want, scale = float(self.values[slot.word][slot.n, slot.k]), self.scales[slot.word]
+        if not np.isfinite(want) and isinstance(got, str):
+            return got.startswith("#")
+        if isinstance(got, bool) or not isinstance(got, int | float):
+            return False
+        if np.isinf(want):
+            return bool(np.sign(want) * got >= float(NO_INFINITY))
+        return abs(got - want) <= TOLERANCE * float(scale[slot.n if len(scale) > 1 else 0])
+
+
+def numbers(chain: Chain, values: Mapping[str, Array]) -> Numbers:
+    """The values of a chain; each is compared relative to what its formula takes in, since a difference cancels."""
+    size = {word: _size(x) for word, x in values.items()}
+    scales = {word: np.maximum(1.0, size[word]) for word in values}
+    for step in chain.steps:
+        for leaf in leaves(step.formula):
+            taken = size[leaf.word] if "n" in leaf.axes and "n" in step.axes else size[leaf.word].max()
+            scales[step.word] = np.maximum(scales[step.word], taken)
+    return Numbers(values, scales)
+
+
+def _size(x: Array) -> Array:
+    """The largest finite number of each row."""
+    out: Array = np.where(np.isfinite(x), np.abs(x), 0.0).max(axis=1)
+    return out
+
+
+def shows(ours: OurBook, calculated: Calculated, cell: str) -> Any:
+    """What a cell of Steps shows: the engine's result, or what was typed."""
+    return calculated.get("Steps", {}).get(cell, ours.typed.get(cell))
+
+
+# The audit -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Audit:
+    """One workbook under comparison."""
+
+    ours: OurBook
+    book: Book
+    calculated: Calculated
+    recalculate: Recalculate
+    follow: int = 0
+    _mistakes: dict[str, list[tuple[str, Array]]] = field(default_factory=dict)
+
+    def run(self, expected: Sequence[Slot], changed: Sequence[Slot]) -> list[Finding]:
+        """Name the cells that are to blame, in the order of the chain, and count those that follow."""
+        truth = numbers(self.book.chain, self.book.values)
+        wrong = {slot.cell for slot in expected if not truth.right(slot, self._shows(slot))}
+        holds = self._hold_elsewhere([s for s in changed if s.cell not in wrong and s.cell in self.ours.formulas])
+        blamed = {slot.cell for slot in changed}
+        grouped: dict[tuple[str, ...], list[tuple[Slot, str, bool]]] = {}
+        for slot in expected:
+            if slot.cell in blamed:
+                kind, phrase, alike, fatal = self._blame(slot, slot.cell in wrong, holds)
+            elif slot.cell in wrong and not self._follows(slot, wrong | blamed):
+                kind, phrase, alike, fatal = WRONG, f"{self._off(slot)}, though its formula is right", "", True
+            else:
+                self.follow += slot.cell in wrong
+                continue
+            grouped.setdefault((slot.word, kind, alike, str(fatal)), []).append((slot, phrase, fatal))
+        found = [_finding(kind, members) for (_, kind, _, _), members in grouped.items()]
+        return sorted(found, key=lambda finding: not finding.fatal)
+
+    def _shows(self, slot: Slot) -> Any:
+        return shows(self.ours, self.calculated, slot.cell)
+
+    def _want(self, slot: Slot) -> float:
+        return float(self.book.values[slot.word][slot.n, slot.k])
+
+    def _off(self, slot: Slot) -> str:
+        got = self._shows(slot)
+        return f"shows {got if isinstance(got, str) else shown(got)} where {shown(self._want(slot))} is expected"
+
+    def _follows(self, slot: Slot, bad: set[str]) -> bool:
+        places = self.ours.layout.places
+        named = {word.upper(): places[word].cell() for word in self.ours.layout.names if word in places}
+        return any(cell in bad for cell in cells_read(slot.formula, named))
+
+    def _blame(self, slot: Slot, wrong: bool, holds: set[str]) -> tuple[str, str, str, bool]:
+        """Kind, what is said after the cell's address, what makes cells alike, and whether it is a fault."""
+        formula = one_line(slot.formula) or "a formula that counts"
+        found = self.ours.formulas.get(slot.cell)
+        if found is None:
+            typed = self.ours.typed.get(slot.cell)
+            if isinstance(typed, int | float) and not isinstance(typed, bool):
+                today = "" if wrong else " (right today, but it will not follow a changed input)"
+                says = f"holds the number {shown(typed)} where a formula is expected: {formula}{today}"
+                return PASTED, says, today, True
+            if slot.cell in self.calculated.get("Steps", {}):
+                return CHANGED, f"is part of an array formula where {formula} is expected", "array", True
+            what = "is empty" if typed is None else f"holds the text {shown(typed)}"
+            return CHANGED, f"{what} where a formula is expected: {formula}", what[:8], True
+        found = one_line(found)
+        if slot.cell in holds:
+            return NOTE, f"is written otherwise and gives the same: {found} for {formula}", "same", False
+        if not wrong:
+            return (
+                CHANGED,
+                f"is right for these inputs only: {found} stands where {formula} is expected",
+                "accident",
+                True,
+            )
+        if cause := cause_in_text(self.ours.formulas[slot.cell], slot.formula):
+            return CHANGED, f"{cause}: {found}", cause if "reads" not in cause else f"row {slot.n}", True
+        if cause := self.cause_in_number(slot, self._shows(slot)):
+            return CHANGED, f"{cause}: {found}", cause, True
+        return CHANGED, f"{self._off(slot)}: {found} stands for {formula}", "", True
+
+    def cause_in_number(self, slot: Slot, got: object, tolerance: float = TOLERANCE) -> str:
+        """Which famous mistake, made in this step alone, gives this number and not the right one."""
+        if isinstance(got, bool) or not isinstance(got, int | float):
+            return ""
+        if slot.word not in self._mistakes:
+            self._mistakes[slot.word] = famous_mistakes(self.book, slot.word)
+        for cause, values in self._mistakes[slot.word]:
+            would, want = float(values[slot.n, slot.k]), self._want(slot)
+            if abs(got - would) <= tolerance * (1 + abs(would)) and abs(would - want) > 2 * tolerance * (1 + abs(want)):
+                return cause
+        return ""
+
+    # Right by accident? ------------------------------------------------------------------------------------------------
+
+    def _hold_elsewhere(self, suspects: list[Slot]) -> set[str]:
+        """Those of the changed formulas that are right on other inputs too."""
+        rounds = 1
+        while self.book.classes**rounds < self.book.rows and rounds < MOST_ROUNDS:
+            rounds += 1  # so many digits tell all rows apart by their labels
+        for number in range(rounds if suspects else 0):
+            given = other_inputs(self.book, number)
+            results = self.recalculate(dict(self._changes(given)))
+            self._put_results(given, results)
+            truth = numbers(self.book.chain, evaluate(self.book.chain, {**self.book.problem.given, **given}))
+            suspects = [s for s in suspects if truth.right(s, results["Steps"].get(s.cell))]
+        return {slot.cell for slot in suspects}
+
+    def _input_cells(self, given: Mapping[str, Array]) -> Iterator[tuple[str, int, int, str]]:
+        for word, x in given.items():
+            for n, k in np.ndindex(x.shape):
+                yield word, n, k, self.ours.layout.places[word].cell(n, k)
+
+    def _changes(self, given: Mapping[str, Array]) -> Iterator[tuple[str, float]]:
+        for word, n, k, cell in self._input_cells(given):
+            if cell not in self.ours.formulas and np.isfinite(given[word][n, k]):
+                yield f"Steps!{cell}", float(given[word][n, k])
+
+    def _put_results(self, given: Mapping[str, Array], results: Calculated) -> None:
+        """Inputs that somebody made formulas of follow the others."""
+        for word, n, k, cell in self._input_cells(given):
+            if cell in self.ours.formulas:
+                got = results["Steps"].get(cell)
+                given[word][n, k] = got if isinstance(got, int | float) else np.nan
+
+
+def other_inputs(book: Book, number: int) -> dict[str, Array]:
+    """Other inputs of the same case, for trying a formula: no two numbers alike, and labels that count the rows.
+
+    A row's label in round r is digit r of the row's number to the base K, so that in enough rounds any two rows differ.
+    """
+    case, out = book.problem.case, {}
+    for x in book.chain.inputs:
+        now = np.array(book.values[x.word])
+        noise = np.modf(np.arange(1, now.size + 1) * GOLDEN * (2 * number + 1) + 0.37)[0].reshape(now.shape)
+        if x.word == "logits":
+            out[x.word] = now + 2 * noise - 1
+        elif x.word == "epsilon":
+            out[x.word] = 0.05 + 0.9 * noise
+        elif x.word in ("soft_label", "prior"):
+            out[x.word] = now * (0.5 + noise) / (now * (0.5 + noise)).sum(axis=1, keepdims=True)
+        elif x.word == "class_weight":
+            out[x.word] = now * (0.5 + noise)
+        elif x.word == "label":
+            allowed = np.broadcast_to(book.values["allowed"] if case.mask else 1.0, (book.rows, book.classes))
+            spared = book.values["ignore_index"][0, 0] if "ignore_index" in book.chain else None
+            for n in range(book.rows):
+                free = [k for k in range(book.classes) if allowed[n, k] and k != spared]
+                now[n, 0] = free[n // len(free) ** number % len(free)] if free and now[n, 0] != spared else now[n, 0]
+            out[x.word] = now
+    return out
+
+
+# Sentences -----------------------------------------------------------------------------------------------------------
+
+
+def one_line(formula: str) -> str:
+    """A formula from a stranger's file, fit for a message."""
+    text = "".join(c if c.isprintable() else " " for c in formula)
+    return text if len(text) <= LONGEST_FORMULA else text[: LONGEST_FORMULA - 1] + "…"
+
+
+def _finding(kind: str, members: Sequence[tuple[Slot, str, bool]]) -> Finding:
+    slot, phrase, fatal = members[0]
+    more = len(members) - 1
+    alike = f" ({more:,} more {'cell' if more == 1 else 'cells'} of {slot.word!r} alike)" if more else ""
+    cells = tuple(f"Steps!{member.cell}" for member, _, _ in members)
+    return Finding(kind, cells[0], f"{cells[0]} {phrase}{alike}", fatal, cells)

@@ -1,0 +1,236 @@
+"""The command line as a user meets it: what is printed where, the exit code, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("click")
+pytest.importorskip("rich")
+from click.testing import CliRunner, Result
+
+from agree import FLOAT64, agree
+from labelsmooth.cli import main
+from labelsmooth.data import path
+
+POST = (0.331359444, 2.195083320, 2.366836152, 1.263261688, 1.985521075)
+
+
+def run(*words: Any, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, [str(w) for w in words], input=stdin, prog_name="labelsmooth")
+
+
+def answer(*words: Any) -> dict[str, Any]:
+    done = run(*words, "--json")
+    assert done.exit_code in {0, 1}, done.output
+    values = json.loads(done.stdout)
+    assert values.pop("schema_version") == 1
+    return dict(values)
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Path:
+    file = tmp_path / "batch.csv"
+    file.write_text(path("post_cat_dog.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    return file
+
+
+BAD = {
+    "an empty file": ("", "batch.csv"),
+    "a header only": ("label,cat,dog\n", "batch.csv"),
+    "an unknown label": ("label,cat,dog\ncat,1,2\ncow,1,2\n", "cow"),
+    "a ragged row": ("label,cat,dog\ncat,1,2\ndog,1\n", "line 3"),
+    "text in a number column": ("label,cat,dog\ncat,1,two\n", "two"),
+    "probabilities": ("label,cat,dog\ncat,0.25,0.75\ndog,0.5,0.5\n", "--probs"),
+    "NaN": ("label,cat,dog\ncat,1,2\ndog,nan,2\n", "line 3"),
+    "one class": ("label,cat\ncat,1\n", "class"),
+    "no label column": ("cat,dog\n1,2\n", "label"),
+}
+
+
+@pytest.mark.parametrize("command", ["loss", "compare", "workbook"])
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(what: str, command: str, tmp_path: Path) -> None:
+    text, named = BAD[what]
+    file = tmp_path / "batch.csv"
+    file.write_text(text, encoding="utf-8")
+    refuses(command, file, tmp_path, named)
+
+
+def refuses(command: str, file: Any, folder: Path, named: str, *more: str) -> None:
+    """Check a refusal: exit code 2, one line that names the fault, no result, no file."""
+    before = sorted(folder.iterdir())
+    out = ["-o", folder / "out.xlsx"] if command in {"workbook", "compare"} else []
+    done = run(command, file, *out, *more)
+    assert done.exit_code == 2, done.output
+    assert not done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert named in done.stderr
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("eps", ["1.5", "-0.1", "nan"])
+def test_a_smoothing_outside_0_and_1_is_refused(eps: str, batch: Path, tmp_path: Path) -> None:
+    refuses("workbook", batch, tmp_path, "between 0 and 1", f"--eps={eps}")
+
+
+def test_a_directory_a_missing_file_and_a_binary_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)) * 8)
+    refuses("loss", tmp_path / "folder.csv", tmp_path, "folder.csv")
+    refuses("loss", tmp_path / "missing.csv", tmp_path, "missing.csv")
+    refuses("loss", tmp_path / "binary.csv", tmp_path, "binary.csv")
+
+
+def test_a_file_of_more_than_2_gb_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.csv"
+    with huge.open("wb") as f:
+        f.truncate(3 * 1024**3)  # sparse: it takes no room
+    refuses("loss", huge, tmp_path, "limit")
+
+
+def test_a_truncated_workbook_is_refused(batch: Path, tmp_path: Path) -> None:
+    assert run("workbook", batch, "-o", tmp_path / "book.xlsx").exit_code == 0
+    whole = (tmp_path / "book.xlsx").read_bytes()
+    (tmp_path / "book.xlsx").write_bytes(whole[: len(whole) // 2])
+    refuses("compare", tmp_path / "book.xlsx", tmp_path, "book.xlsx")
+
+
+def test_a_full_disk_leaves_nothing_behind(batch: Path, tmp_path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("a limit on file size needs a POSIX system")
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
+        "from labelsmooth.cli import main; main()"
+    )
+    folder = tmp_path / "full"
+    folder.mkdir()
+    words = [sys.executable, "-B", "-c", code, "workbook", str(batch), "-o", str(folder / "book.xlsx")]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not list(folder.iterdir())
+
+
+def test_an_existing_workbook_is_not_overwritten_without_force(batch: Path, tmp_path: Path) -> None:
+    book = tmp_path / "book.xlsx"
+    assert run("workbook", batch, "-o", book).exit_code == 0
+    before = book.read_bytes()
+    done = run("workbook", batch, "-o", book)
+    assert done.exit_code == 2
+    assert "--force" in done.stderr
+    assert book.read_bytes() == before
+    assert run("workbook", batch, "-o", book, "--force", "--eps", "0.2").exit_code == 0
+    assert book.read_bytes() != before
+
+
+def test_loss_prints_the_posts_numbers(batch: Path) -> None:
+    got = answer("loss", batch)
+    agree(got["losses"], POST, budget=1e-9, what="losses of the post")
+    agree(got["loss"], sum(POST) / 5, budget=1e-9, what="mean loss")
+    assert set(got) >= {"convention", "label_smoothing", "losses", "loss", "floor"}
+    assert "0.3314" in run("loss", batch).stdout
+
+
+def test_loss_reads_standard_input(batch: Path) -> None:
+    done = run("loss", "-", stdin=batch.read_text(encoding="utf-8"))
+    assert "2.1951" in done.stdout
+
+
+def test_an_infinite_optimum_is_null_in_json(batch: Path) -> None:
+    assert answer("loss", batch, "--eps", "0")["optimum_gap"] is None
+
+
+def test_options_reach_the_mathematics(batch: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_text("1,2\n", encoding="utf-8")
+    (tmp_path / "u.csv").write_text("0.25,0.75\n", encoding="utf-8")
+    plain = answer("loss", batch)["loss"]
+    others = (
+        ("--convention", "fairseq"),
+        ("--weight", tmp_path / "w.csv"),
+        ("--prior", tmp_path / "u.csv"),
+        ("--prior", "from-labels"),
+    )
+    numbers = {answer("loss", batch, *words)["loss"] for words in others}
+    assert len(numbers | {plain}) == 5
+    agree(answer("loss", batch, "--reduction", "sum")["loss"], 5 * plain, budget=FLOAT64, what="sum")
+    assert answer("loss", batch, "--reduction", "none")["loss"] is None
+
+
+def test_workbook_without_a_file_takes_the_posts_example(tmp_path: Path) -> None:
+    got = answer("workbook", "-o", tmp_path / "post.xlsx")
+    assert (got["rows"], got["classes"]) == (5, 2)
+    assert (tmp_path / "post.xlsx").stat().st_size > 10_000
+
+
+def test_compare_agrees_on_the_post_and_says_how_far(batch: Path) -> None:
+    got = answer("compare", batch)
+    assert got["agree"] is True
+    assert {step["step"] for step in got["steps"]} >= {"target", "softmax", "row_loss", "gradient"}
+    assert all(step["agree"] for step in got["steps"])
+    assert run("compare", batch).exit_code == 0
+
+
+def test_compare_asks_pytorch_for_loss_and_gradient(batch: Path) -> None:
+    pytest.importorskip("torch")
+    found = {(i["name"], i["dtype"]): i for i in answer("compare", batch)["implementations"]}
+    assert set(found) == {
+        (n, d) for n in ("torch cross_entropy", "labelsmooth cross_entropy") for d in ("float64", "float32")
+    }
+    assert all(i["max_abs_gradient_difference"] is not None for i in found.values())
+
+
+def test_demo_compares_the_three_examples_and_replaces_its_own_files(tmp_path: Path) -> None:
+    first = answer("demo", "-o", tmp_path / "out")
+    assert [e["name"] for e in first["examples"]] == ["post_five_animals", "post_cat_dog", "digits"]
+    assert all(e["agree"] and e["max_abs_difference"] <= FLOAT64 for e in first["examples"])
+    agree(first["examples"][1]["losses"], POST, budget=1e-9, what="losses of the post")
+    assert all(Path(p).is_file() for p in first["paths"])
+    again = run("demo", "-o", tmp_path / "out")
+    assert again.exit_code == 0
+    assert "2.1951" in again.stdout
+
+
+def test_convert_and_conventions_answer() -> None:
+    got = answer("convert", "0.1", "--from", "fairseq", "--to", "torch", "--classes", "5")
+    agree(got["label_smoothing"], 0.125, budget=FLOAT64, what="converted smoothing")
+    assert got["exact"] is True
+    names = {row["name"] for row in answer("conventions")["conventions"]}
+    assert {"torch", "fairseq", "keras", "optax"} <= names
+    assert "fairseq" in run("conventions").stdout
+
+
+def test_a_mistyped_command_and_convention_get_a_suggestion(batch: Path) -> None:
+    assert "'loss'" in run("lss").stderr
+    done = run("loss", batch, "--convention", "fairsek")
+    assert done.exit_code == 2
+    assert "'fairseq'" in done.stderr
+
+
+def test_every_command_helps_with_an_example() -> None:
+    for name in main.commands:
+        done = run(name, "--help")
+        assert done.exit_code == 0
+        assert f"labelsmooth {name}" in done.output, name
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys; from labelsmooth.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    check = code + "bad = {'numpy', 'torch', 'xlsxwriter', 'openpyxl', 'rich'} & set(sys.modules); assert not bad, bad"
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+
+
+def test_python_m_is_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "labelsmooth", "--version"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("labelsmooth 0.")
