@@ -14,7 +14,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: .venv/.torch  ## the worked examples as a workbook, a page and a comparison with PyTorch, in out/
+demo: .venv/.torch  ## the worked examples as workbooks, and the comparison with PyTorch, in out/
 	$(BIN)/labelsmooth demo -o out
 
 check: .venv/.dev  ## format, lint, types and the quick tests; under two minutes
@@ -30,9 +30,8 @@ bench: .venv/.dev  ## every benchmark in benchmarks/, one after the other
 	@ls benchmarks/bench_*.py >/dev/null 2>&1 || { echo "nothing to run: there is no benchmarks/bench_*.py"; exit 1; }
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
-golden: .venv/.dev  ## record the numbers of other frameworks in tests/golden/ anew and show what changed
-	@test -f scripts/golden.py || { echo "nothing to record with: there is no scripts/golden.py"; exit 1; }
-	$(BIN)/python scripts/golden.py
+golden: .venv/.dev  ## how far PyTorch's numbers are from the recorded ones; scripts/record_torch.py records them anew
+	$(BIN)/python scripts/record_torch.py --check
 
 clean:  ## remove what make has made, .venv included
 	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

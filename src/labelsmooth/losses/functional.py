@@ -69,7 +69,7 @@ def cross_entropy(
             of `ignore_index`, unless the weights need a gradient.
         convention: whose target: "torch", "fairseq", "fairseq@0.10", ... or the name of a target family: "others", ...
         weighting: what class weights mean: "torch" (for indices "class/label", for soft targets "class/N"), "nll",
-            "expected", "label/N" or "label".
+            "nll/N", "expected", "label/N" or "label". It does not follow from `convention`.
         class_dim: the class axis of `input`; default 1, or 0 for a single row. -1 for `(N, T, K)`.
         normalizer: with reduction "sum", what to divide by: a number or a scalar tensor.
         validate: look at values: True always, False never, None only where that is free, on a CPU outside
