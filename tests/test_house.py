@@ -38,14 +38,14 @@ ROOMS: dict[str, set[str]] = {
     "losses": {"errors", "maths.conventions"},
     "workbook": {"errors", "files", "maths"},
     "page": {"errors", "maths"},
-    "parity": {"errors", "files", "maths", "losses", "workbook"},
+    "parity": {"errors", "files", "data", "maths", "losses", "workbook"},
     "calibration": {"errors", "files", "data", "losses"},
     "cli": {"errors", "files", "data", "maths", "losses", "workbook", "page", "parity", "calibration", "__init__"},
     "__init__": {"errors", "files", "data", "maths", "losses", "workbook", "page", "parity", "calibration"},
     "__main__": {"cli"},
 }
 # Private files at the top that belong to a room of one file.
-ANNEXES = {"_arguments": "cli", "_terminal": "cli"}
+ANNEXES = {"_answers": "cli", "_arguments": "cli", "_terminal": "cli", "_version": "errors"}
 
 
 @dataclass(frozen=True)

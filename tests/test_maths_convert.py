@@ -108,6 +108,11 @@ def test_kl_and_a_factor_are_both_in_the_note() -> None:
     assert "0.463712" in note
 
 
+def test_no_smoothing_is_none_anywhere() -> None:
+    for target in ("fairseq", "classy_vision", "coincheung", "smoothed twice"):
+        assert convert(0.0, source="torch", target=target, num_classes=5).label_smoothing == 0.0
+
+
 def test_numpy_numbers_are_numbers() -> None:
     found = convert(np.float64(0.1), source="fairseq", target="torch", num_classes=np.int64(5))  # type: ignore[arg-type]
     assert repr(found.label_smoothing) == "0.125"

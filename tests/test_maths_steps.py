@@ -168,6 +168,21 @@ def test_the_optimum_is_infinitely_far_only_without_smoothing() -> None:
     agree(trace(FIVE_CLASSES, FIVE_LABELS, 1.0).optimum_gap, 0.0, budget=FLOAT64, what="no gap")
 
 
+def test_the_optimum_gap_is_how_far_the_best_logits_lie_below_the_largest() -> None:
+    seen = 0
+    for example in all_examples():
+        run = example.trace()
+        if "top_mass" not in run.chain:
+            continue
+        charged = getattr(run, "charged" if "charged" in run.chain else "target")
+        rows = charged.sum(axis=1) > 0
+        with np.errstate(divide="ignore"):
+            best = np.log(charged[rows])
+        agree(run.optimum_gap[rows], best.max(axis=1, keepdims=True) - best, budget=FLOAT64, what=example.name)
+        seen += 1
+    assert seen > 200
+
+
 def test_a_batch_where_no_row_counts_has_no_mean() -> None:
     run = trace([[1.0, 2.0]], [-100], reduction="mean")
     assert np.isnan(run.loss)

@@ -15,14 +15,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from labelsmooth._version import __version__
+
 if TYPE_CHECKING:
     from labelsmooth.losses import LabelSmoothingCrossEntropy, cross_entropy
     from labelsmooth.maths.convert import convert
     from labelsmooth.maths.trace import smooth_labels, trace
     from labelsmooth.parity.compare import compare
     from labelsmooth.workbook.write import write_workbook
-
-__version__ = "0.1.0"
 
 _ROOMS = {
     "LabelSmoothingCrossEntropy": "labelsmooth.losses",

@@ -1,8 +1,7 @@
-"""What the commands have in common: options, reading a file, JSON, and errors as one line."""
+"""What the commands have in common: options, reading a file, and errors as one line."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from labelsmooth.files import Batch
     from labelsmooth.maths.trace import Problem
 
-SCHEMA = 1
 Command = Callable[..., Any]
 
 
@@ -166,18 +164,3 @@ def _prior(o: dict[str, Any], batch: Batch, classes: int) -> Any:
         labels = np.asarray(batch.labels)
         counted = np.bincount(labels[labels != o["ignore_index"]], minlength=classes)
     return counted / max(counted.sum(), 1)
-
-
-def emit(**values: Any) -> None:
-    """Print one JSON object; what has no number in JSON (an infinite gap) is null."""
-    click.echo(json.dumps({"schema_version": SCHEMA, **_plain(values)}, ensure_ascii=False, allow_nan=False))
-
-
-def _plain(x: Any) -> Any:
-    if isinstance(x, dict):
-        return {key: _plain(value) for key, value in x.items()}
-    if isinstance(x, (list, tuple)):
-        return [_plain(value) for value in x]
-    if hasattr(x, "tolist"):
-        return _plain(x.tolist())
-    return None if isinstance(x, float) and (x != x or x in (float("inf"), float("-inf"))) else x  # noqa: PLR0124  NaN

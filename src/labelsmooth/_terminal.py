@@ -17,6 +17,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from labelsmooth.maths.trace import Trace
     from labelsmooth.parity.compare import Comparison
+    from labelsmooth.parity.readback import BookVerdict
     from labelsmooth.workbook.write import Written
 
 out = Console(highlight=False, soft_wrap=False)
@@ -104,10 +105,10 @@ def comparison(done: Comparison, *, title: str = "", most: int = SHOWN_ROWS) -> 
     sheet = {s.word: s for s in done.steps}
     slope = sheet["gradient"].difference if "gradient" in sheet else None
     fine = all(s.agrees for s in done.steps)
-    cells = sum(s.cells for s in done.steps)
+    count = sum(s.cells for s in done.steps)
     against = [
         [
-            f"{done.engine}, {cells:,} cells of Steps",
+            f"{done.engine}, {count:,} cells of Steps",
             "float64",
             small(max(s.difference for s in done.steps)),
             small(slope),
@@ -169,3 +170,27 @@ def written(done: Written, *, compared: bool) -> None:
     if not compared:
         note("PyTorch is not installed, so the sheet PyTorch holds no numbers: pip install 'labelsmooth[torch]'")
     note(f"next: open it, or run  labelsmooth compare {done.path}")
+
+
+def book(verdict: BookVerdict) -> None:
+    """Everything that was found in one workbook."""
+    for finding in verdict.findings:
+        say(finding.message, style="red" if finding.fatal else "")
+    say(verdict.line, style="bold green" if verdict.agree else "bold red")
+    if verdict.implementations:
+        rows = [
+            [
+                f"{i.name} {i.version}",
+                i.dtype,
+                small(i.difference),
+                small(i.gradient_difference),
+                _word(agrees=i.agrees),
+            ]
+            for i in verdict.implementations
+        ]
+        table(
+            "PyTorch on the inputs as they are now, largest difference to NumPy",
+            ["", "", "loss", "gradient", "verdict"],
+            rows,
+            left=2,
+        )

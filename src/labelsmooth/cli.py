@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 
-from labelsmooth import __version__
-from labelsmooth._arguments import Group, as_json, emit, engine, force, read, reads_a_batch, user_input
+from labelsmooth._answers import emit, of_books, of_comparison, of_conventions, of_demo, of_loss, of_workbook
+from labelsmooth._arguments import Group, as_json, engine, force, read, reads_a_batch, user_input
+from labelsmooth._version import __version__
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -58,23 +59,10 @@ def demo(folder: str, engine: str, as_json: bool) -> None:
         if not as_json:
             _terminal.comparison(example.comparison, title=example.title, most=5)
             _terminal.verdict(example.comparison)
-    paths = [path for example in examples for path in example.paths]
     if as_json:
-        emit(
-            examples=[
-                {
-                    "name": e.name,
-                    "losses": e.comparison.trace.row_loss,
-                    "max_abs_difference": e.comparison.largest,
-                    "engine": e.comparison.engine,
-                    "agree": e.comparison.agree,
-                }
-                for e in examples
-            ],
-            paths=paths,
-        )
+        emit(**of_demo(examples))
     else:
-        _terminal.files(paths)
+        _terminal.files([path for example in examples for path in example.paths])
     sys.exit(0 if all(e.comparison.agree for e in examples) else 1)
 
 
@@ -97,20 +85,10 @@ def loss(file: str, **o: Any) -> None:
     problem, _, _ = read(file, o)
     with user_input(file):
         trace = Trace(problem, chain(problem.case))
-    if not o["as_json"]:
+    if o["as_json"]:
+        emit(**of_loss(trace))
+    else:
         _terminal.losses(trace)
-        return
-    words = {"losses": "row_loss", "loss": "loss", "floor": "loss_floor", "excess": "loss_excess", "label_losses": "label_loss",
-             "prior_losses": "prior_loss", "optimum_gap": "optimum_gap"}  # fmt: skip
-    numbers = {key: getattr(trace, word) if word in trace.values else None for key, word in words.items()}
-    emit(
-        convention=problem.convention.full_name,
-        label_smoothing=problem.given["epsilon"],
-        reduction=problem.case.reduction,
-        **numbers,
-        row_names=problem.row_names,
-        class_names=problem.class_names,
-    )
 
 
 @main.command()
@@ -155,16 +133,9 @@ def workbook(
         content = make_book(problem, layout="full" if blank else layout, torch=rows, source=source, replaced=replaced)
         written = save(content, book, blank=blank, force=force)
     if o["as_json"]:
-        emit(
-            path=written.path,
-            sheets=written.sheets,
-            formulas=written.formulas,
-            rows=written.rows,
-            classes=written.classes,
-            layout=written.kind,
-        )
-        return
-    _terminal.written(written, compared=rows is not None or blank)
+        emit(**of_workbook(written))
+    else:
+        _terminal.written(written, compared=rows is not None or blank)
 
 
 @main.command()
@@ -208,32 +179,7 @@ def compare(
             problem, engine=engine, path=book, force=force, layout=layout, source=Path(files[0]).name
         )
     if o["as_json"]:
-        steps = [
-            {"step": s.word, "cells": s.cells, "max_abs_difference": s.difference, "agree": s.agrees}
-            for s in done.steps
-        ]
-        others = [
-            {
-                "name": i.name,
-                "version": i.version,
-                "dtype": i.dtype,
-                "losses": i.row_loss,
-                "loss": i.loss,
-                "max_abs_difference": i.difference,
-                "max_abs_gradient_difference": i.gradient_difference,
-                "agree": i.agrees,
-                "note": i.note,
-            }
-            for i in done.implementations
-        ]
-        emit(
-            agree=done.agree,
-            tolerance=done.tolerance,
-            engine=done.engine,
-            steps=steps,
-            implementations=others,
-            path=done.path,
-        )
+        emit(**of_comparison(done))
     else:
         _terminal.comparison(done)
         if show_steps or not all(s.agrees for s in done.steps):
@@ -243,8 +189,24 @@ def compare(
 
 
 def _read_back(files: tuple[str, ...], engine: str, *, in_json: bool) -> int:
-    """Check workbooks of ours; one line a book where there are several. Returns the exit code."""
-    raise NotImplementedError
+    """Check workbooks of ours, a line a book where there are several; return the exit code."""
+    from labelsmooth import _terminal
+    from labelsmooth.parity.readback import check_book, check_books
+
+    if len(files) == 1:
+        with _terminal.working(f"recalculating {files[0]}"):
+            verdicts = [check_book(files[0], engine=engine)]
+        if not in_json:
+            _terminal.book(verdicts[0])
+    else:
+        verdicts = []
+        for verdict in check_books(files, engine=engine):
+            verdicts.append(verdict)
+            if not in_json:
+                _terminal.say(verdict.line, style="" if verdict.agree else "red")
+    if in_json:
+        emit(**of_books(verdicts))
+    return max(v.exit_code for v in verdicts)
 
 
 @main.command()
@@ -292,13 +254,9 @@ def conventions(as_json: bool) -> None:
 
     rows = list(CONVENTIONS.values())
     if as_json:
-        keys = ("name", "function", "divergence", "weighting", "since", "source", "note")
-        emit(conventions=[{"target": row.family.name} | {key: getattr(row, key) for key in keys} for row in rows])
+        emit(**of_conventions(rows))
         return
-    columns = ["convention", "function", "target", "loss", "class weights", "versions"]
-    _terminal.table(
-        "",
-        columns,
-        [[r.name, r.function, r.family.name, r.divergence.upper(), r.weighting, r.since] for r in rows],
-        left=6,
-    )
+    columns = ["convention", "target", "loss", "class weights", "versions"]
+    cells = [[r.name, r.family.name, r.divergence.upper(), r.weighting, r.since] for r in rows]
+    _terminal.table("", columns, cells, left=5)
+    _terminal.note("--json adds each function, its source file and a note")

@@ -35,10 +35,18 @@ def vector(x: ArrayLike, length: int, what: str) -> Array:
     return array
 
 
-def names_for(names: Sequence[str], length: int, what: str) -> tuple[str, ...]:
-    if len(names) != length:
-        raise ValueError(f"{what} must have {length} entries, got {len(names)}")
-    return tuple(str(name) for name in names)
+def names_for(names: Sequence[str] | None, otherwise: Sequence[str], what: str) -> tuple[str, ...]:
+    """The names that were given, or the ones that stand in for them."""
+    if names is not None and len(names) != len(otherwise):
+        raise ValueError(f"{what} must have {len(otherwise)} entries, got {len(names)}")
+    return tuple(str(name) for name in (otherwise if names is None else names))
+
+
+def sizes(z: Array, ignore_index: int) -> dict[str, Any]:
+    """The logits, and what follows from their shape."""
+    rows, classes = z.shape
+    index = np.arange(classes)
+    return {"logits": z, "class_index": index, "n_classes": classes, "n_rows": rows, "ignore_index": ignore_index}
 
 
 def smoothing_of(label_smoothing: ArrayLike, rows: int) -> tuple[Any, str]:

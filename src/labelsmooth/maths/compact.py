@@ -4,6 +4,7 @@ With lse the logarithm of the summed exponentials, −ln p_k is lse − z_k, so 
 label's logit and the prior's mean logit. Two derivations that must meet: the tests hold this against `steps.chain`.
 """
 # ruff: noqa: E501  a step is one line: its formula and its sentence are read together
+# fmt: off
 
 from __future__ import annotations
 

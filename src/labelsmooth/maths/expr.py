@@ -157,7 +157,9 @@ def folded(axis: str, x: Expr) -> Expr:
 def pick(x: Named, index: Named) -> Expr:
     """The entry of each row of `x` at that row's class number, 0 for the first."""
     if x.axes[-1:] != "k" or "k" in index.axes:
-        raise ValueError(f"pick() takes a value over classes and a class number a row, not {x.axes!r} and {index.axes!r}")
+        raise ValueError(
+            f"pick() takes a value over classes and a class number a row, not {x.axes!r} and {index.axes!r}"
+        )
     return Expr("pick", (x, index), "n" if "n" in x.axes + index.axes else "")
 
 

@@ -14,6 +14,7 @@ of classes. c is the mass a row charges to each class (q' times its weights); ev
 Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2016), section 7.
 """
 # ruff: noqa: E501  a step is one line: its formula and its sentence are read together
+# fmt: off
 
 from __future__ import annotations
 
@@ -230,7 +231,7 @@ def _optimum(lines: Lines) -> None:
     off = lines.add("off", "q′ off", "q'_0", off_value, "target of a wrong class", title)
     kept = case.family.keep(eps, K)
     on = lines.add("on", "q′ on", "q'_1", kept + off if others is None else kept, "target of the right class")
-    lines.add("optimum_gap", "g*", "g^*", where(above(on * off, 0), log(on / off), INFINITY), says)
+    lines.add("optimum_gap", "g*", "g^*", where(above(off, 0), where(above(on, 0), log(on / off), -INFINITY), INFINITY), says)
 
 
 def _gradient(lines: Lines) -> None:

@@ -18,6 +18,7 @@ from ._checked import (
     check_padding,
     matrix,
     names_for,
+    sizes,
     smoothing_of,
     take_keep,
     take_labels,
@@ -180,13 +181,7 @@ def prepare(
     row = convention_named(convention)
     row.family.check_classes(classes)
     check_padding(row, ignore_index, classes)
-    given: dict[str, Any] = {
-        "logits": z,
-        "class_index": np.arange(classes),
-        "n_classes": classes,
-        "n_rows": rows,
-        "ignore_index": ignore_index,
-    }
+    given = sizes(z, ignore_index)
     given["epsilon"], smoothing = smoothing_of(label_smoothing, rows)
     soft = take_labels(labels, z, given, ignore_index)
     ignored = take_keep(keep, given, soft=soft, ignore_index=ignore_index, rows=rows)
@@ -206,15 +201,9 @@ def prepare(
         as_post=(class_mask is None and bool(np.all(np.abs(z) < AS_POST_LIMIT))) if as_post is None else as_post,
     )
     check_finite(z, given)
-    return Problem(
-        case,
-        given,
-        row,
-        tuple(str(k) for k in range(classes))
-        if class_names is None
-        else names_for(class_names, classes, "class_names"),
-        tuple(f"row {n + 1}" for n in range(rows)) if row_names is None else names_for(row_names, rows, "row_names"),
-    )
+    columns = names_for(class_names, [str(k) for k in range(classes)], "class_names")
+    lines = names_for(row_names, [f"row {n + 1}" for n in range(rows)], "row_names")
+    return Problem(case, given, row, columns, lines)
 
 
 def smooth_labels(

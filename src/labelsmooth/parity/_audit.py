@@ -24,6 +24,7 @@ from labelsmooth.workbook.read import Calculated, OurBook
 from ._causes import cause_in_text, cells_read, famous_mistakes, plain
 
 TOLERANCE = 1e-12  # relative to the largest number that enters a cell, above 1
+ROUNDED = 1e-6  # a number copied as it was shown
 SIZES = ("n_classes", "n_rows")
 CHANGED, PASTED, WRONG, NOTE = "formula changed", "pasted value", "wrong value", "note"
 MOST_ROUNDS = 6
@@ -170,19 +171,23 @@ class Audit:
 
     def _blame(self, slot: Slot, wrong: bool, holds: set[str]) -> tuple[str, str, str, bool]:
         """Kind, what is said after the cell's address, what makes cells alike, and whether it is a fault."""
-        formula = one_line(slot.formula) or "a formula that counts"
+        expected = (
+            f"where a formula is expected: {one_line(slot.formula)}"
+            if slot.formula
+            else "where a formula is expected that counts"
+        )
         found = self.ours.formulas.get(slot.cell)
         if found is None:
             typed = self.ours.typed.get(slot.cell)
             if isinstance(typed, int | float) and not isinstance(typed, bool):
-                today = "" if wrong else " (right today, but it will not follow a changed input)"
-                says = f"holds the number {shown(typed)} where a formula is expected: {formula}{today}"
-                return PASTED, says, today, True
+                close = abs(typed - self._want(slot)) <= ROUNDED * (1 + abs(self._want(slot)))
+                today = " (right today, but it will not follow a changed input)" if close else ""
+                return PASTED, f"holds the number {shown(typed)} {expected}{today}", today, True
             if slot.cell in self.calculated.get("Steps", {}):
-                return CHANGED, f"is part of an array formula where {formula} is expected", "array", True
+                return CHANGED, f"is part of an array formula {expected}", "array", True
             what = "is empty" if typed is None else f"holds the text {shown(typed)}"
-            return CHANGED, f"{what} where a formula is expected: {formula}", what[:8], True
-        found = one_line(found)
+            return CHANGED, f"{what} {expected}", what[:8], True
+        found, formula = one_line(found), one_line(slot.formula)
         if slot.cell in holds:
             return NOTE, f"is written otherwise and gives the same: {found} for {formula}", "same", False
         if not wrong:
@@ -204,11 +209,22 @@ class Audit:
             return ""
         if slot.word not in self._mistakes:
             self._mistakes[slot.word] = famous_mistakes(self.book, slot.word)
+        want, fits = self._want(slot), {}
         for cause, values in self._mistakes[slot.word]:
-            would, want = float(values[slot.n, slot.k]), self._want(slot)
+            would = float(values[slot.n, slot.k])
             if abs(got - would) <= tolerance * (1 + abs(would)) and abs(would - want) > 2 * tolerance * (1 + abs(want)):
-                return cause
-        return ""
+                fits[cause] = self._matches(slot, values, tolerance)
+        return max(fits, key=lambda cause: fits[cause]) if fits else ""
+
+    def _matches(self, slot: Slot, values: Array, tolerance: float) -> int:
+        """How many cells of the same row a mistake explains: at one class alone, several look the same."""
+        place = self.ours.layout.places[slot.word]
+        row = [shows(self.ours, self.calculated, place.cell(slot.n, k)) for k in range(values.shape[1])]
+        would = values[slot.n]
+        return sum(
+            isinstance(x, int | float) and abs(x - y) <= tolerance * (1 + abs(y))
+            for x, y in zip(row, would, strict=True)
+        )
 
     # Right by accident? ------------------------------------------------------------------------------------------------
 

@@ -162,5 +162,5 @@ def _families(book: Book, word: str) -> list[tuple[str, Array]]:
         except ValueError:  # the family takes no prior, soft label or mask
             continue
         if word in values and values[word].shape == book.values[word].shape:
-            out.append((f"fits another target, where {family.says}", values[word]))
+            out.append((f"is what another recipe gives ({family.says})", values[word]))
     return out

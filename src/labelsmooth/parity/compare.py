@@ -143,7 +143,7 @@ def compare_problem(
     trace = Trace(problem, chain(problem.case))
     others: tuple[Implementation, ...] = ()
     if rows is not None:
-        others = (_recorded(rows, trace),) if recorded is not None else tuple(_implementations(trace))
+        others = (_recorded(rows, trace),) if recorded is not None else implementations(problem)
     agree = all(s.agrees for s in steps) and all(i.agrees for i in others)
     return Comparison(
         agree,
@@ -194,9 +194,14 @@ def _apart(came: Array, truth: Array) -> float:
     return float(gap.max(initial=0.0))
 
 
-def _implementations(trace: Trace) -> list[Implementation]:
-    runs = [run(trace.problem, dtype) for run in (torch_own, torch_ours) for dtype in ("float64", "float32")]
-    return [_judge(result, trace) for result in runs]
+def implementations(problem: Problem) -> tuple[Implementation, ...]:
+    """PyTorch's own loss and ours, in float64 and float32, against the chain; none where PyTorch is not installed."""
+    if not torch_is_there():
+        return ()
+    trace = Trace(problem, chain(problem.case))
+    return tuple(
+        _judge(run(problem, dtype), trace) for run in (torch_own, torch_ours) for dtype in ("float64", "float32")
+    )
 
 
 def _judge(result: Result, trace: Trace) -> Implementation:

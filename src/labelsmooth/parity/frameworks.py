@@ -78,7 +78,7 @@ def torch_own(problem: Problem, dtype: str = "float64") -> Result:
 
 def torch_ours(problem: Problem, dtype: str = "float64") -> Result:
     """`labelsmooth.cross_entropy`, the loss to train with: it shares no code with the chain."""
-    from labelsmooth import __version__
+    from labelsmooth._version import __version__
     from labelsmooth.losses import cross_entropy
 
     return _run("labelsmooth cross_entropy", __version__, dtype, cross_entropy, problem, _our_words(problem, dtype))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from labelsmooth.errors import LabelsmoothError
-from labelsmooth.workbook._inputs import shown
+from labelsmooth.workbook._inputs import Fault, shown
 from labelsmooth.workbook._panel import cached
 from labelsmooth.workbook._student import MARKING_TOLERANCE
 from labelsmooth.workbook.book import Book
@@ -26,9 +26,10 @@ from labelsmooth.workbook.recalc import available_engines, recalculate
 
 from ._audit import NOTE, WRONG, Audit, Finding, Slot, edited, one_line, shows, slots
 from ._causes import needs_arrays, words_read
+from .compare import Implementation, implementations
 
-INPUT, TODO = "input not a number", "not filled in"
-SECOND_OPINIONS = ("formulon", "libreoffice")  # for formulas that IronCalc is known to get wrong
+NO_NUMBER, NO_INPUT, UNFILLED = "input not a number", "input out of range", "not filled in"
+SECOND_OPINIONS = ("libreoffice", "formulon")  # for formulas that IronCalc is known to get wrong
 AROUND = ("Play", "PyTorch", "Checks")
 FIRST_CHECK = 5  # row of the sheet Checks
 
@@ -47,13 +48,15 @@ class BookVerdict:
     follow: int = 0  # cells that are wrong only because an earlier one is
     right: int = 0  # of a student's cells
     wrong: int = 0
-    todo: int = 0
+    unfilled: int = 0
     error: str = ""  # why the file could not be checked at all
+    implementations: tuple[Implementation, ...] = ()  # PyTorch on the inputs as they now are, where it is installed
 
     @property
     def agree(self) -> bool:
         """Whether nothing is wrong; what is not filled in is not wrong."""
-        return not self.error and not any(finding.fatal for finding in self.findings)
+        fine = not any(finding.fatal for finding in self.findings) and all(i.agrees for i in self.implementations)
+        return fine and not self.error
 
     @property
     def exit_code(self) -> int:
@@ -67,7 +70,7 @@ class BookVerdict:
             return self.error if self.error.startswith(self.path) else f"{self.path}: {self.error}"
         fatal = [finding for finding in self.findings if finding.fatal]
         if self.blank:
-            marks = f"{self.right:,} right, {self.wrong:,} wrong, {self.todo:,} not filled in"
+            marks = f"{self.right:,} right, {self.wrong:,} wrong, {self.unfilled:,} not filled in"
             first = f"; first: {fatal[0].message}" if fatal else ""
             return f"{self.path}: {marks}{first}"
         if not fatal:
@@ -121,8 +124,7 @@ def check_book(path: str | Path, *, engine: str = "ironcalc") -> BookVerdict:
         "checked": len(expected),
     }
     if reading.computed is None:
-        findings = [Finding(INPUT, fault.cell, fault.says, fatal=True, cells=(fault.cell,)) for fault in reading.faults]
-        return BookVerdict(**about, findings=tuple(findings))
+        return BookVerdict(**about, findings=tuple(_unusable(fault) for fault in reading.faults))
     notes += _changed_inputs(ours, reading.computed, reading.changed)
 
     def again(changes: Mapping[str, float]) -> Calculated:
@@ -137,6 +139,7 @@ def check_book(path: str | Path, *, engine: str = "ironcalc") -> BookVerdict:
         audit.follow += sum(len(finding.cells) for finding in around)
         around = []
     findings = sorted([*findings, *around], key=lambda finding: not finding.fatal)
+    about["implementations"] = implementations(reading.computed.problem)
     return BookVerdict(**about, findings=(*findings, *notes), follow=audit.follow)
 
 
@@ -164,9 +167,13 @@ def _engine(asked: str, ours: OurBook, changed: Sequence[Slot]) -> tuple[str, li
     return (there or [asked])[0], [Finding(NOTE, cell, says, fatal=False, cells=(cell,))]
 
 
+def _unusable(fault: Fault) -> Finding:
+    return Finding(NO_INPUT if fault.number else NO_NUMBER, fault.cell, fault.says, fatal=True, cells=(fault.cell,))
+
+
 def _changed_inputs(ours: OurBook, book: Book, words: Sequence[str]) -> list[Finding]:
     out = []
-    then = dict(part.split("=", 1) for part in ours.settings["inputs"].split())
+    then = dict(part.split("=", 1) for part in ours.settings.text("inputs").split())
     for word in words:
         area = ours.layout.places[word].area.replace("$", "")
         what = f"{word.replace('_', ' ')} ({area})"
@@ -175,7 +182,7 @@ def _changed_inputs(ours: OurBook, book: Book, words: Sequence[str]) -> list[Fin
                 f"{what} is {shown(float(book.values[word].item()))}; the file was made with {shown(float(then[word]))}"
             )
         else:
-            says = f"{what} is not what the file was made with; everything is compared on what is there now"
+            says = f"{what}: not what the file was made with; everything is compared on what is there now"
         out.append(Finding(NOTE, area, says, fatal=False, cells=(area,)))
     return out
 
@@ -234,10 +241,10 @@ def _mark(audit: Audit, expected: Sequence[Slot], notes: list[Finding], about: M
     for word, blanks in todo.items():
         more = f" and {len(blanks) - 1:,} more of {word!r} are" if len(blanks) > 1 else f" ({word!r}) is"
         says = f"{blanks[0]}{more} not filled in"
-        notes.append(Finding(TODO, blanks[0], says, fatal=False, cells=tuple(blanks)))
+        notes.append(Finding(UNFILLED, blanks[0], says, fatal=False, cells=tuple(blanks)))
     right = len(cells) - left - len(wrong)
     about = {**about, "checked": len(cells)}
-    return BookVerdict(**about, findings=(*wrong, *notes), right=right, wrong=len(wrong), todo=left)
+    return BookVerdict(**about, findings=(*wrong, *notes), right=right, wrong=len(wrong), unfilled=left)
 
 
 def _mistake(audit: Audit, slot: Slot, got: object) -> str:

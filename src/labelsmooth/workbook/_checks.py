@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,14 +22,14 @@ def write_checks(sheet: Any, book: Book, styles: Styles, *, torch: str) -> str:
         sheet.write_string(3, column, title, styles("head_left" if not column else "head"))
     checks = _checks(book)
     verdicts = [torch]
-    for line, (says, found, value, expected, expected_value, rule, holds) in enumerate(checks):
+    for line, check in enumerate(checks):
         row = 4 + line
-        sheet.write_string(row, 0, says, styles("name"))
-        sheet.write_formula(row, 1, f"={found}", styles("cell"), value)
-        sheet.write_formula(row, 2, f"={expected}", styles("cell"), expected_value)
-        text = rule.replace("#", f"B{row + 1}").replace("@", f"C{row + 1}")
-        sheet.write_formula(row, 3, f'=IF({text},"ok","CHECK")', styles("verdict"), "ok" if holds else "CHECK")
-        verdicts.append("ok" if holds else "CHECK")
+        sheet.write_string(row, 0, check.says, styles("name"))
+        sheet.write_formula(row, 1, f"={check.found}", styles("cell"), check.value)
+        sheet.write_formula(row, 2, f"={check.expected}", styles("cell"), check.wanted)
+        rule = check.rule.replace("#", f"B{row + 1}").replace("@", f"C{row + 1}")
+        verdicts.append("ok" if check.holds else "CHECK")
+        sheet.write_formula(row, 3, f'=IF({rule},"ok","CHECK")', styles("verdict"), verdicts[-1])
     row = 4 + len(checks)
     sheet.write_string(row, 0, "the sheet equals PyTorch (see the sheet PyTorch)", styles("name"))
     sheet.write_formula(row, 3, "=PyTorch!$B$3", styles("verdict"), torch)
@@ -41,7 +43,22 @@ def write_checks(sheet: Any, book: Book, styles: Styles, *, torch: str) -> str:
     return overall
 
 
-Check = tuple[str, str, float, str, float, str, bool]
+@dataclass(frozen=True)
+class Check:
+    """What must hold: a formula for what is found and one for what is expected, the rule between them, and the numbers now.
+
+    In the rule # stands for the cell of what is found, @ for that of what is expected.
+    """
+
+    says: str
+    found: str
+    value: float
+    expected: str
+    wanted: float
+    rule: str
+    holds: bool = True
+
+
 CLOSE = "ABS(#-@)<=tolerance*(1+ABS(@))"
 
 
@@ -50,79 +67,54 @@ def _close(a: float, b: float) -> bool:
 
 
 def _checks(book: Book) -> list[Check]:
-    """What must hold: found and expected, each as formula and value, the rule (# found, @ expected), and the verdict."""
-    case, chain, places = book.problem.case, book.chain, book.layout.places
-    rows, values = float(book.rows), book.values
-    out: list[Check] = []
-    numbers = int(np.isfinite(book.problem.given["logits"]).sum())
-    out.append(
-        (
-            "every logit is a number (an empty cell counts as 0 and would pass unseen)",
-            f"COUNT({places['logits'].area})",
-            numbers,
-            f"{numbers}",
-            numbers,
-            "#=@",
-            True,
-        )
-    )
-    if not case.smoothing:
-        eps_now = float(book.problem.given["epsilon"])
-        out.append(("ε lies between 0 and 1", "epsilon", eps_now, "epsilon", eps_now, "AND(#>=0,#<=1)", True))
-    if "one_hot" in chain and "keep" not in chain:
-        out.append(
-            ("every label is a class number", f"SUM({places['one_hot'].area})", rows, "n_rows", rows, "#=@", True)
-        )
-    for word, says in (
-        ("target", "the targets of every row sum to 1"),
-        ("softmax", "the probabilities of every row sum to 1"),
-    ):
-        if word in chain and (word == "softmax" or ("sums to one" in case.family.laws and "keep" not in chain)):
+    """Every check that makes sense for the case."""
+    return [*_of_inputs(book), *_of_sums(book), *_of_the_loss(book)]
+
+
+def _of_inputs(book: Book) -> Iterator[Check]:
+    """Logits are numbers, ε is a share, labels are classes."""
+    places, given = book.layout.places, book.problem.given
+    numbers = int(np.isfinite(given["logits"]).sum())
+    says = "every logit is a number (an empty cell counts as 0 and would pass unseen)"
+    yield Check(says, f"COUNT({places['logits'].area})", numbers, f"{numbers}", numbers, "#=@")
+    if not book.problem.case.smoothing:
+        eps = float(given["epsilon"])
+        yield Check("ε lies between 0 and 1", "epsilon", eps, "epsilon", eps, "AND(#>=0,#<=1)")
+    if "one_hot" in book.chain and "keep" not in book.chain:
+        rows = float(book.rows)
+        yield Check("every label is a class number", f"SUM({places['one_hot'].area})", rows, "n_rows", rows, "#=@")
+
+
+def _of_sums(book: Book) -> Iterator[Check]:
+    """Targets and probabilities sum to 1, the gradient to 0."""
+    places, values, rows = book.layout.places, book.values, float(book.rows)
+    sums = {"softmax": "the probabilities of every row sum to 1"}
+    if "sums to one" in book.problem.case.family.laws and "keep" not in book.chain:
+        sums = {"target": "the targets of every row sum to 1"} | sums
+    for word, says in sums.items():
+        if word in book.chain:
             mass = float(values[word].sum())
-            out.append((says, f"SUM({places[word].area})", mass, "n_rows", rows, CLOSE, _close(mass, rows)))
+            yield Check(says, f"SUM({places[word].area})", mass, "n_rows", rows, CLOSE, _close(mass, rows))
+    if "gradient" in book.chain:
+        slope = float(values["gradient"].sum())
+        found, fine = f"SUM({places['gradient'].area})", abs(slope) <= TOLERANCE * rows
+        yield Check("the gradient sums to 0", found, slope, "0", 0.0, "ABS(#)<=tolerance*n_rows", fine)
+
+
+def _of_the_loss(book: Book) -> Iterator[Check]:
+    """Two ways to the loss agree, two softmaxes agree, and the loss is not below its floor."""
+    places, values, chain = book.layout.places, book.values, book.chain
     if "mixture_gap" in chain:
         gap, top = float(values["mixture_gap"].max()), float(values["row_loss"].max())
         rule = f"#<=tolerance*(1+MAX({places['row_loss'].area}))"
-        out.append(
-            (
-                "(1−ε)·H(q,p) + ε·H(u,p) is the loss of every row",
-                f"MAX({places['mixture_gap'].area})",
-                gap,
-                "0",
-                0.0,
-                rule,
-                gap <= TOLERANCE * (1 + top),
-            )
-        )
+        says = "(1−ε)·H(q,p) + ε·H(u,p) is the loss of every row"
+        yield Check(says, f"MAX({places['mixture_gap'].area})", gap, "0", 0.0, rule, gap <= TOLERANCE * (1 + top))
     if "plain_softmax" in chain and "one_hot" in chain:
-        out.append(_two_softmaxes(book))
-    if "gradient" in chain:
-        slope = float(values["gradient"].sum())
-        out.append(
-            (
-                "the gradient sums to 0",
-                f"SUM({places['gradient'].area})",
-                slope,
-                "0",
-                0.0,
-                "ABS(#)<=tolerance*n_rows",
-                abs(slope) <= TOLERANCE * rows,
-            )
-        )
+        yield _two_softmaxes(book)
     if "loss_floor" in chain:
         loss, floor = float(values["loss"].item()), float(values["loss_floor"].item())
-        out.append(
-            (
-                "the loss is not below its floor",
-                "loss",
-                loss,
-                "loss_floor",
-                floor,
-                "#>=@-tolerance",
-                loss >= floor - TOLERANCE,
-            )
-        )
-    return out
+        fine = loss >= floor - TOLERANCE
+        yield Check("the loss is not below its floor", "loss", loss, "loss_floor", floor, "#>=@-tolerance", fine)
 
 
 def _two_softmaxes(book: Book) -> Check:
@@ -133,4 +125,5 @@ def _two_softmaxes(book: Book) -> Check:
     logits, top = places["logits"].area, places["row_max"].area
     rule = f"OR(MAX({logits})>=700,MAX({top})<-700,{CLOSE})"
     says = "shifting by the largest logit changes no probability (where EXP does not overflow)"
-    return says, f"IF(MAX({logits})>=700,0,{formulas[0]})", plain, formulas[1], shifted, rule, _close(plain, shifted)
+    found = f"IF(MAX({logits})>=700,0,{formulas[0]})"
+    return Check(says, found, plain, formulas[1], shifted, rule, _close(plain, shifted))

@@ -33,6 +33,7 @@ class Fault:
 
     cell: str
     says: str
+    number: bool  # it is a number, but not one that can stand there
 
 
 def shown(value: object) -> str:
@@ -103,18 +104,15 @@ def _numbers(place: Place, rule: _Rule, look: Look, unread: Array | None, faults
         for k in range(across):
             cell = place.cell(n, k)
             found = look(cell)
+            number = _number(found)
             if unread is not None and unread[n, k] and str(found) in NO_NUMBER:
                 out[n, k] = NO_NUMBER[str(found)]
-            elif (number := _number(found)) is None:
-                holds = "is empty" if found is None or not str(found).strip() else f"holds {shown(found)}"
-                faults.append(
-                    Fault(f"{place.sheet}!{cell}", f"{place.sheet}!{cell} {holds}: {rule.expected} is expected")
-                )
-            elif not rule.holds(number, k):
-                says = f"{place.sheet}!{cell} holds {shown(found)}: {rule.expected} is expected"
-                faults.append(Fault(f"{place.sheet}!{cell}", says))
-            else:
+            elif number is not None and rule.holds(number, k):
                 out[n, k] = number
+            else:
+                empty = found is None or not str(found).strip()
+                says = f"{place.sheet}!{cell} {'is empty' if empty else f'holds {shown(found)}'}: {rule.expected} is expected"
+                faults.append(Fault(f"{place.sheet}!{cell}", says, number=number is not None))
     return out
 
 
@@ -172,7 +170,7 @@ def compute(
     except ValueError as fault:
         word = next((word for start, word in WHERE.items() if str(fault).startswith(start)), "logits")
         area = layout.places[word].area.replace("$", "")
-        return Fault(area, f"{area}: {fault}")
+        return Fault(area, f"{area}: {fault}", number=True)
     # The sheet's formulas are those of the case that it was made for, even where no row is ignored any more.
     problem = replace(problem, case=case)
     return Book(problem, layout, evaluate(layout.chain, problem.given), kind)

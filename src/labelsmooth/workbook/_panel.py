@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 from labelsmooth.maths.evaluate import Array
@@ -157,7 +158,7 @@ def write_name(sheet: Any, row: int, column: int, name: str, styles: Styles) -> 
     sheet.write_string(row, column, name, styles("name_quoted" if name[:1] in tuple("=+-@\t\r") else "name"))
 
 
-def cached(number: float) -> float:
-    """Return what to cache for a number; a sheet has no infinity."""
+def cached(number: float) -> float | str:
+    """Return what to cache for a number; a sheet has no infinity, and an error where a float64 has NaN."""
     limit = float(NO_INFINITY)
-    return max(-limit, min(limit, float(number)))
+    return "#NUM!" if isnan(number) else max(-limit, min(limit, float(number)))

@@ -14,7 +14,7 @@ from labelsmooth.maths.conventions import FAMILIES
 from labelsmooth.maths.evaluate import evaluate
 
 from ._panel import Panel
-from ._play_chains import comparable, convention_line, heated, label_mean, over_epsilon, prior_mean, trap
+from ._play_chains import SMALLEST_LOG, comparable, convention_line, heated, label_mean, over_epsilon, prior_mean, trap
 from ._style import CHART, Styles
 from .book import Book
 from .layout import FIRST_CLASS, Layout, Place, letters, plan
@@ -158,6 +158,8 @@ def _conventions(this: Sheet, top: int) -> int:
 def _trap(this: Sheet, top: int) -> int:
     """LOG for LN: the day that the post's author lost."""
     book, rows = this.book, min(this.book.rows, TRAP_ROWS)
+    if book.values["log_softmax"][:rows].min() <= SMALLEST_LOG:
+        return top  # with a p that LOG cannot take, the ratio would not be 0.4343
     chain = trap(book.chain)
     places = {v.word: replace(book.layout.places[v.word], rows=rows) for v in chain.inputs}
     layout = plan(chain, rows, book.classes, sheet="Play", top=top, given=places, named=BY_NAME)
@@ -179,7 +181,12 @@ def _temperature(this: Sheet, top: int) -> int:
         "chosen_target": "charged" if "charged" in book.chain else "target",
     }
     at = f"$B${top + 1}"
-    links = {word: f"=INDEX({book.layout.places[source].area},{at},\0)" for word, source in sources.items()}
+    if "allowed" in book.chain:
+        sources["chosen_allowed"] = "allowed"
+    links = {
+        word: f"=INDEX({book.layout.places[source].area},{at if 'n' in book.chain[source].axes else 1},\0)"
+        for word, source in sources.items()
+    }
     layout = plan(heated(book.problem.case), len(TEMPERATURES), book.classes, sheet="Play", top=top + 1, named=BY_NAME)
     chosen = {word: book.values[source][0] for word, source in sources.items()}
     this.panel(layout, {**chosen, "temperature": TEMPERATURES}, links=links)

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from labelsmooth.maths.case import Case, Chain, K, eps
 from labelsmooth.maths.conventions import ALL, OTHERS, Family
-from labelsmooth.maths.expr import Expr, Named, above, absolute, exp, given, largest, log, log10, step, total, where
+from labelsmooth.maths.expr import (
+    Expr,
+    Named,
+    above,
+    absolute,
+    equal,
+    exp,
+    given,
+    largest,
+    log,
+    log10,
+    step,
+    total,
+    where,
+)
+
+SMALLEST_LOG = -690  # ln p above which p is a normal float64, so that LOG(p) is what it should be
 
 label_mean = given("label_mean", "H̄(q,p)", r"\bar H(q,p)", "", "the loss at ε = 0, from Steps")
 prior_mean = given("prior_mean", "H̄(v,p)", r"\bar H(v,p)", "", "cross-entropy with what ε is spread over, from Steps")
@@ -56,13 +72,16 @@ def convention_line(case: Case, family: Family) -> Chain:
 
 
 def trap(steps: Chain) -> Chain:
-    """The loss with LOG beside the loss with LN."""
+    """The loss with LOG beside the loss with LN.
+
+    Where p is too small for LOG, 0 is shown. That is asked of ln p: an engine may take a p below 2e-16 for 0.
+    """
     p, ell, c = steps["softmax"], steps["log_softmax"], steps["charged" if "charged" in steps else "target"]
     tens = step(
         "log_ten",
         "log₁₀ p",
         r"\log_{10} p",
-        where(above(p, 0), log10(p), 0),
+        _reachable(steps.case.allowed, where(above(ell, SMALLEST_LOG), log10(p), 0)),
         "LOG is base 10",
         block="The trap: LOG where LN is meant",
     )
@@ -78,17 +97,23 @@ def trap(steps: Chain) -> Chain:
     return Chain(steps.case, (tens, wrong, right, ratio))
 
 
+def _reachable(allowed: Named | None, x: Expr) -> Expr:
+    """`x`, or 0 for a class that is masked."""
+    return x if allowed is None else where(equal(allowed, 1), x, 0)
+
+
 def heated(case: Case) -> Chain:
     """Softmax and loss of one row at each temperature of a table."""
     hot = given("temperature", "T", "T", "n", "temperature: 1 leaves the logits as they are")
     z = given("chosen_logits", "z", "z", "k", "the row's logits")
     c = given("chosen_target", "q′", "q'", "k", "the row's target")
+    allowed = given("chosen_allowed", "A", "A", "k", "1 for a class that may be predicted") if case.mask else None
     top = step("chosen_max", "m", "m", largest("k", z), "its largest logit")
     e = step(
         "heated_exponential",
         "e",
         "e",
-        exp((z - top) / hot),
+        _reachable(allowed, exp((z - top) / hot)),
         "exponentials of the logits over T",
         block="Exponentials at each temperature",
     )
@@ -105,7 +130,7 @@ def heated(case: Case) -> Chain:
         "heated_log",
         "ln p(T)",
         r"\ell_T",
-        where(above(soft, 0), (z - top) / hot - log(s), 0),
+        _reachable(allowed, (z - top) / hot - log(s)),
         "its logarithm",
         block="ln of the prediction",
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from labelsmooth import __version__
+from labelsmooth._version import __version__
 
 from ._style import Styles, colour_verdicts
 from .book import Book

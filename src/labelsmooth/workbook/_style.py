@@ -85,6 +85,8 @@ _STYLES: dict[str, dict[str, Any]] = {
     "right_class": {"bold": True, "border": 1, "border_color": HEAD},
 }
 
+CONDITIONAL = {"ok", "bad", "idle", "right_class", "infinite", "minus_infinite"}  # such formats take no font name
+
 
 class Styles:
     """The formats of one workbook, made when first asked for."""
@@ -102,7 +104,7 @@ class Styles:
                 options |= {"bold": True, "font_size": 12, "bg_color": BANDS[int(number) % len(BANDS)]}
             else:
                 options |= _STYLES[kind]
-            if kind in ("ok", "bad", "idle", "right_class", "infinite", "minus_infinite"):  # conditional formats take no font name
+            if kind in CONDITIONAL:
                 options = dict(_STYLES[kind])
             self._made[name] = self._book.add_format(options)
         return self._made[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,7 @@ def make_book(
     """
     if layout not in ("auto", "full", "compact"):
         raise ValueError(f"layout must be 'auto', 'full' or 'compact', got {layout!r}")
+    problem, uncounted = _filled(problem)
     rows, classes = problem.given["logits"].shape
     kind = layout
     placed = place_chain(chain(problem.case), rows, classes)
@@ -109,16 +110,40 @@ def make_book(
             f"{rows:,} rows of {classes:,} classes need {placed.end:,} rows and {placed.width:,} columns; "
             f"a sheet has {MAX_ROWS:,} and {MAX_COLUMNS:,}"
         )
-    return Book(problem, placed, evaluate(placed.chain, problem.given), kind, torch, source, replaced)
+    values = evaluate(placed.chain, problem.given)
+    if not all(np.isfinite(values[word]).all() for word in ("row_loss", "loss") if word in values):
+        raise ValueError(
+            f"the loss is {values.get('loss', values['row_loss']).max():g}, which no cell can hold: "
+            "no row counts, their weights sum to 0, or the logits are too large"
+        )
+    return Book(problem, placed, values, kind, torch, source, " ".join(filter(None, (replaced, uncounted))))
 
 
 def place_chain(steps: Chain, rows: int, classes: int) -> Layout:
     """Where a chain stands on the sheet Steps, below the head with its single inputs."""
-    given = {word: Place("Steps", row, 1, "") for word, row in SCALARS.items() if word != "epsilon" or not steps.case.smoothing}
+    head = {word: Place("Steps", row, 1, "") for word, row in SCALARS.items()}
+    given = {word: place for word, place in head.items() if word != "epsilon" or not steps.case.smoothing}
     if "ignore_index" in steps:
         given["ignore_index"] = Place("Steps", 3, 4, "")
     given["class_index"] = Place("Steps", TOP - 2, FIRST_CLASS, "k", 1, classes)
     return plan(steps, rows, classes, top=TOP, given=given)
+
+
+def _filled(problem: Problem) -> tuple[Problem, str]:
+    """Put 0 in place of non-finite logits in rows that do not count, and say so.
+
+    A cell holds no NaN, and text would spoil the row's formulas. A masked class keeps its own: no formula reads it.
+    """
+    given = problem.given
+    if not problem.case.ignored:
+        return problem, ""
+    idle = given["keep"] == 0 if "keep" in given else given["label"] == given["ignore_index"]
+    free = np.broadcast_to(given.get("allowed", 1.0), given["logits"].shape) > 0
+    bad = ~np.isfinite(given["logits"]) & idle[:, None] & free
+    if not bad.any():
+        return problem, ""
+    filled = replace(problem, given={**given, "logits": np.where(bad, 0.0, given["logits"])})
+    return filled, f"{int(bad.sum())} logits of rows that do not count were not finite; 0 stands in their place."
 
 
 def finite(z: Array, replacement: float | None) -> tuple[Array, str]:
@@ -128,4 +153,5 @@ def finite(z: Array, replacement: float | None) -> tuple[Array, str]:
         return z, ""
     if not np.isfinite(replacement):
         raise ValueError(f"replace_nonfinite must be finite, got {replacement}")
-    return np.where(bad, replacement, z), f"{int(bad.sum())} logits were not finite; {replacement:g} stands in their place."
+    says = f"{int(bad.sum())} logits were not finite; {replacement:g} stands in their place."
+    return np.where(bad, replacement, z), says

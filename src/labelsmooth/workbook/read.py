@@ -74,7 +74,7 @@ class OurBook:
 
     path: str
     contents: Contents
-    settings: Mapping[str, str]
+    settings: Settings
     layout: Layout
     blank: bool  # a student's copy
 
@@ -97,9 +97,9 @@ class OurBook:
         rows = next(block for block in self.layout.blocks if any("n" in v.axes for v in block.values)).first + 1
         book = compute(
             self.layout,
-            self.settings["convention"],
+            self.settings.text("convention"),
             given,
-            kind=self.settings["layout"],
+            kind=self.settings.text("layout"),
             class_names=[_name(lists.get(f"B{FIRST_NAME + k}")) for k in range(self.layout.classes)],
             row_names=[_name(self.typed.get(f"A{rows + n}")) for n in range(self.layout.rows)],
         )
@@ -127,9 +127,9 @@ class OurBook:
 
     def _changed(self, book: Book) -> tuple[str, ...]:
         try:
-            return changed_inputs(self.settings["inputs"], book)
+            return changed_inputs(self.settings.text("inputs"), book)
         except ValueError as fault:
-            raise WorkbookError(f"{self.path}: the setting 'inputs' on the sheet Lists: {fault}") from None
+            raise WorkbookError(f"{self.path}: {self.settings.refuse('inputs', fault)}") from None
 
 
 def is_our_book(path: str | Path) -> bool:
@@ -254,9 +254,8 @@ def _opened(path: str, contents: Contents) -> OurBook:
     if (blank := "Answers" in contents.formulas) != ("Marks" in contents.formulas):
         raise WorkbookError("has only one of the hidden sheets Answers and Marks: take the file as it was made")
     _check_names(contents.names, layout, blank=blank)
-    texts = {name: text for name, (text, _) in settings.table.items()}
-    settings.text("inputs")
-    return OurBook(path, contents, texts, layout, blank)
+    settings.text("inputs")  # it must be there, whatever it says
+    return OurBook(path, contents, settings, layout, blank)
 
 
 def _name(found: object) -> str:

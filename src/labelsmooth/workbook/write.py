@@ -17,6 +17,7 @@ import numpy as np
 import xlsxwriter
 from numpy.typing import ArrayLike
 from xlsxwriter.exceptions import FileCreateError
+from xlsxwriter.worksheet import Worksheet
 
 from labelsmooth.files import write_atomically
 from labelsmooth.maths.trace import prepare
@@ -118,6 +119,17 @@ def save(book: Book, path: str | Path, *, blank: bool = False, force: bool = Fal
     return Written(str(path), sheets, formulas, book.rows, book.classes, book.kind)
 
 
+class _ExactSheet(Worksheet):  # type: ignore[misc]  # published without types
+    """A sheet that keeps every number: XlsxWriter writes 16 digits, and some float64 need 17."""
+
+    def _xml_number_element(self, number: Any, attributes: Sequence[tuple[str, Any]] = ()) -> None:
+        digits = f"{number:.16G}"
+        if float(digits) != number:
+            digits = repr(float(number))
+        marks = "".join(f' {name}="{self._escape_attributes(value)}"' for name, value in attributes)
+        self.fh.write(f"<c{marks}><v>{digits}</v></c>")
+
+
 SHEETS = ("Read me", "Steps", "Play", "PyTorch", "Checks", "Lists")
 STUDENT_SHEETS = ("Read me", "Steps", "Lists", "Answers", "Marks")
 
@@ -126,7 +138,7 @@ def _fill(workbook: Any, book: Book, *, blank: bool) -> tuple[tuple[str, ...], i
     """Write every sheet; return their names and the number of formulas on Steps."""
     styles = Styles(workbook)
     names = STUDENT_SHEETS if blank else SHEETS
-    sheets = {name: workbook.add_worksheet(name) for name in names}
+    sheets = {name: workbook.add_worksheet(name, worksheet_class=_ExactSheet) for name in names}
     workbook.set_properties({"title": "Label smoothing, step by step", "comments": "Made by labelsmooth."})
     _define_names(workbook, student_names(book) if blank else book, blank=blank)
     write_lists(sheets["Lists"], book, styles, tolerance=MARKING_TOLERANCE if blank else TOLERANCE)
@@ -161,13 +173,13 @@ def _define_names(workbook: Any, book: Book, *, blank: bool) -> None:
 
 def check_name(name: str, what: str) -> None:
     """Refuse a name that a cell cannot hold as it is."""
-    if len(name.encode("utf-16-le")) // 2 > LONGEST_TEXT:
+    if len(name.encode("utf-16-le", "surrogatepass")) // 2 > LONGEST_TEXT:
         raise ValueError(f"a {what} name has {len(name):,} characters; a cell holds {LONGEST_TEXT:,}: shorten it")
     bad = next(
         (
             c
             for c in name
-            if (ord(c) < 32 and c not in "\t\n\r") or ord(c) in (0xFFFE, 0xFFFF) or 0xD800 <= ord(c) < 0xE000
+            if (ord(c) < 32 and c not in "\t\n") or ord(c) in (0xFFFE, 0xFFFF) or 0xD800 <= ord(c) < 0xE000
         ),
         None,
     )
