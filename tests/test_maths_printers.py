@@ -121,7 +121,7 @@ FORMULAS = [
     ("mixture_gap", "ABS(mixture-row_loss)"),
     ("target_log", "IF(target>0,LN(target),0)"),
     ("row_floor", "-SUMPRODUCT(target[k],target_log[k])"),
-    ("optimum_gap", "IF(on*off>0,LN(on/off),9.99E+307)"),
+    ("optimum_gap", "IF(off>0,IF(on>0,LN(on/off),-9.99E+307),9.99E+307)"),
     ("gradient", "(softmax-target)/n_rows"),
 ]
 
@@ -192,7 +192,7 @@ LINES = [
     ("loss", "L = Σₙ h/N"),
     ("prior_loss", "H(u,p) = −(Σₖ ℓ/K)"),
     ("mixture_gap", "|Δ| = |A+B − h|"),
-    ("optimum_gap", "g* = if(q′ on·q′ off > 0, ln(q′ on/q′ off), ∞)"),
+    ("optimum_gap", "g* = if(q′ off > 0, if(q′ on > 0, ln(q′ on/q′ off), −∞), ∞)"),
     ("gradient", "g = (p − q′)/N"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,8 @@ LOSS_WORDS = {
 
 def emit(**values: Any) -> None:
     """Print one JSON object; what has no number in JSON (an infinite gap) is null."""
-    import click
-
-    click.echo(json.dumps({"schema_version": SCHEMA, **_plain(values)}, ensure_ascii=False, allow_nan=False))
+    answer = {"schema_version": SCHEMA, **_plain(values)}
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _plain(x: Any) -> Any:

@@ -176,7 +176,7 @@ def book(verdict: BookVerdict) -> None:
     """Everything that was found in one workbook."""
     for finding in verdict.findings:
         say(finding.message, style="red" if finding.fatal else "")
-    say(verdict.line, style="bold green" if verdict.agree else "bold red")
+    say(verdict.summary, style="bold green" if verdict.agree else "bold red")
     if verdict.implementations:
         rows = [
             [

@@ -105,7 +105,8 @@ def _times(mass: Mass, loss: Tensor) -> Tensor:
     """Give mass·loss, 0 where there is no mass even if the loss is infinite."""
     if isinstance(mass, Tensor):
         return mass * torch.where((mass == 0) & torch.isinf(loss), 0.0, loss)
-    return torch.zeros_like(loss) if mass == 0 else mass * loss
+    # 0 times a finite loss, and not a constant: the logits have a gradient even where nothing is charged, namely 0.
+    return 0.0 * torch.where(torch.isfinite(loss), loss, 0.0) if mass == 0 else mass * loss
 
 
 def _x_ln_x(x: Tensor) -> Tensor:

@@ -81,6 +81,15 @@ class BookVerdict:
         return f"{self.path}: {fatal[0].message}{more}{follow_sentence(self.follow)}"
 
 
+    @property
+    def summary(self) -> str:
+        """One line to stand under the findings."""
+        blamed = sum(finding.fatal for finding in self.findings)
+        if self.blank or self.agree or not blamed:
+            return self.line
+        return f"{self.path}: differs, {blamed} {'finding' if blamed == 1 else 'findings'}{follow_sentence(self.follow)}"
+
+
 def follow_sentence(follow: int) -> str:
     """How many cells are wrong only because an earlier one is."""
     return f"; {follow:,} {'cell follows' if follow == 1 else 'cells follow'} from that" if follow else ""
@@ -256,7 +265,7 @@ def _mistake(audit: Audit, slot: Slot, got: object) -> str:
         return f"{cell} holds the text {shown(got)}: a number or a formula is expected"
     if np.isnan(want):
         return f"{cell} holds {shown(got)} where a spreadsheet shows an error"
-    want = cached(want)
+    want = float(cached(want))
     if abs(got - want) <= MARKING_TOLERANCE * (1 + abs(want)):
         return ""
     cause = audit.cause_in_number(slot, got, MARKING_TOLERANCE)
