@@ -108,7 +108,7 @@ def comparison(done: Comparison, *, title: str = "", most: int = SHOWN_ROWS) -> 
     count = sum(s.cells for s in done.steps)
     against = [
         [
-            f"{done.engine}, {count:,} cells of Steps",
+            f"{done.engine}, {count:,} cells",
             "float64",
             small(max(s.difference for s in done.steps)),
             small(slope),
@@ -117,7 +117,9 @@ def comparison(done: Comparison, *, title: str = "", most: int = SHOWN_ROWS) -> 
     ]
     for i in done.implementations:
         word = "not asked" if i.row_loss is None else _word(agrees=i.agrees)
-        against.append([f"{i.name} {i.version}", i.dtype, small(i.difference), small(i.gradient_difference), word])
+        against.append(
+            [f"{i.name.split()[0]} {i.version}", i.dtype, small(i.difference), small(i.gradient_difference), word]
+        )
     table("Largest difference to NumPy in float64", ["", "", "loss", "gradient", "verdict"], against, left=2)
     for text in dict.fromkeys(f"{i.name}: {i.note}" for i in done.implementations if i.note):
         say(text)
@@ -180,7 +182,7 @@ def book(verdict: BookVerdict) -> None:
     if verdict.implementations:
         rows = [
             [
-                f"{i.name} {i.version}",
+                f"{i.name.split()[0]} {i.version}",
                 i.dtype,
                 small(i.difference),
                 small(i.gradient_difference),

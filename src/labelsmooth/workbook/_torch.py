@@ -79,7 +79,8 @@ def _torch_panel(sheet: Any, book: Book, torch: TorchRows, styles: Styles) -> st
         sheet.write_formula(block.first + n, column, formula, styles("verdict"), "ok" if fine else "CHECK")
     colour_verdicts(sheet, block.first, column, block.first + book.rows - 1, column, styles)
     fine = bool(apart.max() <= TOLERANCE)
-    _torch_head(sheet, book, torch, styles, f"MAX({gap.area.split('!')[1]})", float(apart.max()), fine)
+    largest = f"MAX({gap.area.split('!')[1]})"
+    _torch_head(sheet, torch, styles, largest=largest, largest_now=float(apart.max()), fine=fine)
     return "ok" if fine else "CHECK"
 
 
@@ -131,9 +132,7 @@ def _layout(book: Book) -> Layout:
     return plan(chain, book.rows, 1, sheet="PyTorch", top=TOP, given=places, named=frozenset({"epsilon", "n_classes"}))
 
 
-def _torch_head(
-    sheet: Any, book: Book, torch: TorchRows, styles: Styles, largest: str, largest_now: float, fine: bool
-) -> None:
+def _torch_head(sheet: Any, torch: TorchRows, styles: Styles, *, largest: str, largest_now: float, fine: bool) -> None:
     sheet.write_string(
         1,
         0,

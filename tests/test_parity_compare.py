@@ -1,0 +1,158 @@
+"""The comparison: everything agrees on every case, and a planted error anywhere makes it differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agree import FLOAT64, agree
+
+pytest.importorskip("ironcalc")
+pytest.importorskip("xlsxwriter")
+
+from labelsmooth.maths.trace import prepare
+from labelsmooth.parity import compare as room
+from labelsmooth.parity import frameworks
+from labelsmooth.parity.compare import TOLERANCE, compare, compare_problem, compare_steps, difference, torch_rows
+from labelsmooth.workbook.book import make_book
+from labelsmooth.workbook.recalc import Recalculation, recalculate
+from labelsmooth.workbook.write import save
+
+RNG = np.random.default_rng(3)
+N, K = 6, 4
+LOGITS = RNG.normal(size=(N, K)) * 2
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+IGNORING = np.array([0, 1, -100, 0, 1, 2])
+SOFT = RNG.dirichlet(np.ones(K), N)
+WEIGHT = np.array([1.0, 2.0, 0.5, 3.0])
+PRIOR = RNG.dirichlet(np.ones(K))
+PRIORS = RNG.dirichlet(np.ones(K), N)
+MASK = np.array([1, 1, 1, 0])
+
+CASES: dict[str, dict[str, Any]] = {
+    "torch": {},
+    "no smoothing": {"label_smoothing": 0.0},
+    "all smoothing": {"label_smoothing": 1.0},
+    "one epsilon a row": {"label_smoothing": np.array([0, 0.1, 0.2, 0.3, 1, 0.5])},
+    "fairseq": {"convention": "fairseq"},
+    "K-2": {"convention": "annotated_transformer", "ignore_index": 3},
+    "renormalised": {"convention": "renormalised"},
+    "unnormalised": {"convention": "unnormalised"},
+    "1/K": {"convention": "1/K for ε/K"},
+    "twice": {"convention": "smoothed twice"},
+    "KL": {"convention": "t5x"},
+    "prior": {"prior": PRIOR},
+    "priors": {"prior": PRIORS},
+    "soft": {"labels": SOFT},
+    "soft with rows that do not count": {"labels": SOFT, "keep": [1, 1, 0, 1, 1, 0]},
+    "ignored": {"labels": IGNORING},
+    "masked": {"class_mask": MASK},
+    "masked with a prior": {"class_mask": MASK, "prior": PRIOR},
+    "weights": {"weight": WEIGHT},
+    "weights, soft": {"weight": WEIGHT, "labels": SOFT},
+    "weights, ignored": {"weight": WEIGHT, "labels": IGNORING},
+    **{
+        f"weights {name}": {"weight": WEIGHT, "weighting": name}
+        for name in ("nll", "nll/N", "expected", "label", "label/N")
+    },
+    **{
+        f"ignored {name}": {"weight": WEIGHT, "weighting": name, "labels": IGNORING}
+        for name in ("nll", "expected", "label")
+    },
+    "sum": {"reduction": "sum"},
+    "sum with weights": {"reduction": "sum", "weight": WEIGHT},
+    "none": {"reduction": "none"},
+    "compact": {"layout": "compact"},
+    "compact, ignored": {"layout": "compact", "labels": IGNORING},
+    "compact, fairseq": {"layout": "compact", "convention": "fairseq"},
+    "compact, prior and soft": {"layout": "compact", "prior": PRIOR, "labels": SOFT},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_numpy_sheet_and_pytorch_agree(name: str) -> None:
+    options = dict(CASES[name])
+    done = compare(LOGITS, options.pop("labels", LABELS), options.pop("label_smoothing", 0.1), **options)
+    assert done.agree, [s for s in done.steps if not s.agrees] + [i for i in done.implementations if not i.agrees]
+    assert done.largest <= FLOAT64
+    assert {s.word for s in done.steps} >= {"row_loss", "label_loss", "prior_loss"}
+    if frameworks.torch_is_there():
+        assert [i.dtype for i in done.implementations] == ["float64", "float32"] * 2
+
+
+def test_pytorchs_own_loss_is_asked_where_it_has_the_convention_and_only_there() -> None:
+    pytest.importorskip("torch")
+    for name, options in CASES.items():
+        words = dict(options)
+        words.pop("layout", None)
+        problem = prepare(LOGITS, words.pop("labels", LABELS), words.pop("label_smoothing", 0.1), **words)
+        asked = not frameworks.only_ours(problem)
+        plain = name in {"torch", "no smoothing", "all smoothing", "soft", "ignored", "weights", "weights, soft",
+                         "weights, ignored", "sum", "sum with weights", "none", "compact", "compact, ignored"}  # fmt: skip
+        assert asked == plain, (name, frameworks.only_ours(problem))
+
+
+def test_the_stored_rows_give_pytorchs_loss_at_any_epsilon() -> None:
+    torch = pytest.importorskip("torch")
+    rows = torch_rows(prepare(LOGITS, LABELS, 0.1))
+    z, y = torch.tensor(LOGITS), torch.tensor(LABELS)
+    for eps in (0.0, 0.3, 1.0):
+        own = torch.nn.functional.cross_entropy(z, y, label_smoothing=eps, reduction="none").numpy()
+        agree((1 - eps) * rows.label_loss + eps * rows.prior_loss, own, budget=FLOAT64, what=f"rows at {eps}")
+
+
+def test_a_wrong_loss_and_a_wrong_gradient_are_each_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    right = frameworks.torch_own
+
+    def wrong(problem: Any, dtype: str = "float64", *, of: str) -> frameworks.Result:
+        result = right(problem, dtype)
+        return replace(result, **{of: np.asarray(getattr(result, of)) + 1e-4})
+
+    for part in ("row_loss", "gradient"):
+        monkeypatch.setattr(room, "torch_own", lambda p, d="float64", part=part: wrong(p, d, of=part))
+        done = compare(LOGITS, LABELS, 0.1)
+        assert not done.agree
+        assert {i.name for i in done.implementations if not i.agrees} == {"torch cross_entropy"}
+
+
+def test_a_wrong_cell_is_noticed_in_its_step(tmp_path: Path) -> None:
+    book = make_book(prepare(LOGITS, LABELS, 0.1))
+    save(book, tmp_path / "book.xlsx")
+    done = recalculate(tmp_path / "book.xlsx")
+    assert all(s.agrees for s in compare_steps(book, done))
+    cell = book.layout.places["softmax"].cell(2, 1)
+    for planted in (float(done.values["Steps"][cell]) + 1e-9, "#NUM!", "0.5", None, True):  # type: ignore[arg-type]
+        values = {**done.values, "Steps": {**done.values["Steps"], cell: planted}}
+        wrong = [s.word for s in compare_steps(book, Recalculation("e", "1", values, 1)) if not s.agrees]
+        assert wrong == ["softmax"]
+
+
+def test_the_difference_is_relative_above_1_and_infinite_for_text() -> None:
+    agree(difference(2_000_001.0, 2_000_000.0), 5e-7, budget=1e-12, what="relative")
+    agree(difference(0.25, 0.5), 0.25, budget=1e-12, what="absolute")
+    assert difference("#NUM!", 0.0) == np.inf
+    assert difference(9.99e307, np.inf) == 0
+    assert difference(1.0, np.inf) > TOLERANCE["float32"]
+
+
+def test_recorded_numbers_stand_in_for_pytorch_and_say_so() -> None:
+    pytest.importorskip("torch")
+    problem = prepare(LOGITS, LABELS, 0.1)
+    recorded = torch_rows(problem)
+    done = compare_problem(problem, recorded=recorded)
+    assert done.agree
+    assert [i.note for i in done.implementations] == ["recorded numbers: PyTorch is not installed here"]
+    off = replace(recorded, row_loss=recorded.row_loss + 1e-6)
+    assert not compare_problem(problem, recorded=off).agree
+
+
+def test_the_workbook_is_kept_only_where_asked(tmp_path: Path) -> None:
+    done = compare(LOGITS, LABELS, 0.1, path=tmp_path / "kept.xlsx")
+    assert done.path == str(tmp_path / "kept.xlsx")
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.xlsx"]
+    assert compare(LOGITS, LABELS, 0.1).path is None
