@@ -43,7 +43,7 @@ class Panel:
     def write(self, *, fill: bool = True) -> None:
         """Write every block; without `fill` the steps' cells are left for a student."""
         for block in self.layout.blocks:
-            self._head(block)
+            self._head(block, fill=fill)
             for value in block.values + block.below:
                 if value.formula is not None and fill:
                     self.write_step(value)
@@ -52,14 +52,14 @@ class Panel:
                 else:
                     self._write_input(value)
 
-    def _head(self, block: Block) -> None:
+    def _head(self, block: Block, *, fill: bool) -> None:
         """Title, a line a value (mathematics, the sheet's formula, what it is), and the heading row."""
         band = self.styles(f"band {block.number - 1}")
         for column in range(max(self.layout.width, 9)):
             self.sheet.write_blank(block.top, column, None, band)
         self.sheet.write_string(block.top, 0, f"{block.number}  {block.title}" if self.numbered else block.title, band)
         for line, value in enumerate((*block.values, *block.below)):
-            self._describe(block.top + 1 + line, value)
+            self._describe(block.top + 1 + line, value, fill=fill)
         self._headings(block)
         if any("n" in v.axes for v in block.values):
             for n, name in enumerate(self.row_names):
@@ -72,7 +72,8 @@ class Panel:
                 self.styles("bold"),
             )
 
-    def _describe(self, row: int, value: Named) -> None:
+    def _describe(self, row: int, value: Named, *, fill: bool) -> None:
+        """One line: the mathematics, the first cell's formula unless a student is to find it, and what the value is."""
         if value.formula is None:
             typed = value.word not in self.links and value.word not in self.stored
             symbol = f"{value.symbol}   (yellow: type here)" if typed else value.symbol
@@ -80,6 +81,9 @@ class Panel:
             self.sheet.write_string(row, FIRST_CLASS, value.says, self.styles("plain"))
             return
         self.sheet.write_string(row, 0, f"{value.symbol} = {text(value.formula)}", self.styles("math"))
+        if not fill:
+            self.sheet.write_string(row, FIRST_CLASS, value.says, self.styles("plain"))
+            return
         formula = f"={self.layout.formula(value)}"
         shown = formula if len(formula) <= FORMULA_SHOWN else formula[: FORMULA_SHOWN - 1] + "…"
         self.sheet.write_rich_string(

@@ -66,7 +66,8 @@ def _sentences(book: Book, *, blank: bool) -> list[tuple[str, str]]:
         ),
         (
             "Steps",
-            "One block a step, from the label to the gradient. Beside each: the mathematics, the formula of its first cell in grey, and what it is.",
+            "One block a step, from the label to the gradient. Beside each: the mathematics, "
+            + ("and what it is." if blank else "the formula of its first cell in grey, and what it is."),
         ),
     ]
     if not blank:
