@@ -4,10 +4,10 @@
     python benchmarks/bench_workbook.py --tiny      # small sizes, once each: does the benchmark run
     python benchmarks/bench_workbook.py --record    # also appends the figures to benchmarks/results.csv
 
-Every run of every case is a process of its own, because a second write in the same process finds its modules loaded and its
-memory already large, and no user's does. The process says how long the call took and how much memory it ever held, itself
-or a program that it started (`resource.getrusage`). This parent stays small on purpose: on Linux a child's peak begins with
-what its parent held when it was started. README.md says what is timed and what is reused.
+Every run of every case is a process of its own, because a second write in the same process finds its modules loaded and
+its memory already large, and no user's does. The process says how long the call took and how much memory it ever held,
+itself or a program that it started (`resource.getrusage`). This parent stays small on purpose: on Linux a child's peak
+begins with what its parent held when it was started. README.md says what is timed and what is reused.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
@@ -33,7 +34,20 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results.csv"
-COLUMNS = ("date", "benchmark", "case", "p20", "p50", "p80", "unit", "peak_mb", "device", "python", "versions", "commit")
+COLUMNS = (
+    "date",
+    "benchmark",
+    "case",
+    "p20",
+    "p50",
+    "p80",
+    "unit",
+    "peak_mb",
+    "device",
+    "python",
+    "versions",
+    "commit",
+)
 LIBRARIES = ("numpy", "XlsxWriter", "ironcalc")
 SIZES = {"full": (1_000, 10), "compact": (10_000, 10)}
 TINY = {"full": (6, 3), "compact": (8, 3)}
@@ -66,7 +80,7 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def write(path: str, layout: str, rows: int, classes: int) -> dict[str, float]:
+def write(path: str, layout: str, rows: int, classes: int) -> dict[str, Any]:
     """`write_workbook` with PyTorch's numbers given, as `labelsmooth workbook` calls it; torch itself is not timed."""
     import numpy as np
 
@@ -78,19 +92,19 @@ def write(path: str, layout: str, rows: int, classes: int) -> dict[str, float]:
     logits, labels = rng.normal(0, 3, (rows, classes)), rng.integers(0, classes, rows)
     losses = [trace(logits, labels, eps).row_loss for eps in (0, 1, 0.1)]
     stored = TorchRows("2.13.0", "numbers of the chain", *losses, losses[2], 0.0)
-    seconds, written = timed(lambda: write_workbook(path, logits, labels, 0.1, layout=layout, torch=stored, force=True))
-    return {"": seconds, "formulas": written.formulas}
+    call = partial(write_workbook, path, logits, labels, 0.1, layout=layout, torch=stored, force=True)
+    return {"seconds": {"": timed(call)[0]}}
 
 
-def recalculate(path: str, engine: str) -> dict[str, float]:
+def recalculate(path: str, engine: str) -> dict[str, Any]:
     """`recalculate`: the gate, poison, the engine in a process of its own, and the proof."""
     from labelsmooth.workbook.recalc import recalculate as run
 
     seconds, done = timed(lambda: run(path, engine=engine, timeout=600))
-    return {"": seconds, "formulas": done.formulas}
+    return {"seconds": {"": seconds}, "engine": done.version}
 
 
-def parts(path: str) -> dict[str, float]:
+def parts(path: str) -> dict[str, Any]:
     """The same with IronCalc, step by step in this process, to see where the time goes."""
     import ironcalc
 
@@ -102,7 +116,7 @@ def parts(path: str) -> dict[str, float]:
     seconds["poison"] = timed(lambda: poisoned_copy(Path(path), copy, {}))[0]
     seconds["engine loads"], model = timed(lambda: ironcalc.load_from_xlsx(str(copy)))
     seconds["engine evaluates"] = timed(model.evaluate)[0]
-    return seconds
+    return {"seconds": seconds}
 
 
 CHILDREN = {"write": write, "recalculate": recalculate, "parts": parts}
@@ -141,25 +155,26 @@ class Cases(dict[str, Case]):
 
 
 def child(job: Sequence[Any]) -> dict[str, Any]:
-    """Run one job in a fresh process and return its seconds and its peak."""
+    """Run one job in a fresh process and return what it says: seconds, peak, the engine's version."""
     command = [sys.executable, __file__, "--child", json.dumps(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{job[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise RuntimeError(f"{job[0]} failed: {done.stderr.strip()}")
     return dict(json.loads(done.stdout))
 
 
 def start_up(cases: Cases, runs: int) -> None:
     """Wall time of whole processes, taken in turns so that a busy moment of the machine hits all of them."""
+    program = shutil.which("labelsmooth", path=str(Path(sys.executable).parent))
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "import labelsmooth": [sys.executable, "-c", "import labelsmooth"],
-        "labelsmooth --help": [sys.executable, "-m", "labelsmooth", "--help"],
+        "labelsmooth --help": [program, "--help"] if program else [sys.executable, "-m", "labelsmooth", "--help"],
     }
     for _ in range(runs):
         for name, command in commands.items():
-            cases.add(name, timed(lambda c=command: subprocess.run(c, capture_output=True, check=True))[0], None, name)
+            cases.add(name, timed(partial(subprocess.run, command, capture_output=True, check=True))[0], None, name)
 
 
 def workbooks(cases: Cases, sizes: Mapping[str, tuple[int, int]], runs: int, folder: Path) -> None:
@@ -178,19 +193,20 @@ def workbooks(cases: Cases, sizes: Mapping[str, tuple[int, int]], runs: int, fol
                 cases.add(f"  of it: {part}, {size}", seconds, answer["peak"])
         if shutil.which("soffice") or shutil.which("libreoffice"):
             answer = child(["recalculate", book, "libreoffice"])
-            cases.add(f"recalculate {size}, LibreOffice, once", answer["seconds"][""], answer["peak"])
+            name = f"recalculate {size}, LibreOffice {answer['engine']}, once"
+            cases.add(name, answer["seconds"][""], answer["peak"])
 
 
-def table(cases: Cases) -> str:
+def table(cases: Cases, targets: Mapping[str, float]) -> str:
     """The lines as text: seconds, peak and target."""
-    head = f"{'case':<52} {'p20':>8} {'p50':>8} {'p80':>8}  {'peak MB':>7}  target"
+    head = f"{'case':<58} {'p20':>8} {'p50':>8} {'p80':>8}  {'peak MB':>7}  target"
     lines = [head, "-" * len(head)]
     for case in cases.values():
         low, middle, high = case.percentiles
         peak = "" if case.peak is None else f"{case.peak:.0f}"
-        goal = TARGETS.get(case.target)
+        goal = targets.get(case.target)
         verdict = "" if goal is None else f"{goal:g} s: {'met' if middle <= goal else 'missed'}"
-        line = f"{case.name:<52} {low:8.3f} {middle:8.3f} {high:8.3f}  {peak:>7}  {verdict}"
+        line = f"{case.name:<58} {low:8.3f} {middle:8.3f} {high:8.3f}  {peak:>7}  {verdict}"
         lines.append(line.rstrip())
     return "\n".join(lines)
 
@@ -232,22 +248,27 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and print; this is also the child's door."""
     parser = argparse.ArgumentParser(description="Measure the workbook: writing, recalculating, starting.")
     parser.add_argument("--tiny", action="store_true", help="small sizes, once each")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each case (default 5; start-up takes four times as many)")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="runs of each case (default 5; four times as many of start-up)"
+    )
     parser.add_argument("--record", action="store_true", help="append the figures to a CSV file")
     parser.add_argument("--results", type=Path, default=RESULTS, help="that file (default benchmarks/results.csv)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.child:
         name, *rest = json.loads(chosen.child)
-        print(json.dumps({"seconds": CHILDREN[name](*rest), "peak": peak_mb()}))
+        print(json.dumps(CHILDREN[name](*rest) | {"peak": peak_mb()}))
         return 0
     if importlib.util.find_spec("labelsmooth") is None:
         parser.error("labelsmooth is not installed here: pip install -e .")
     cases, runs = Cases(), 1 if chosen.tiny else chosen.runs
+    busy = f", load {os.getloadavg()[0]:.1f} before the first run" if hasattr(os, "getloadavg") else ""
     start_up(cases, 1 if chosen.tiny else 4 * runs)
     with tempfile.TemporaryDirectory() as folder:
         workbooks(cases, TINY if chosen.tiny else SIZES, runs, Path(folder))
-    print(f"{device()}; Python {platform.python_version()}; {'once' if runs == 1 else f'{runs} runs'}; seconds\n{table(cases)}")
+    counted = "once" if runs == 1 else f"{runs} runs"
+    print(f"{device()}{busy}; Python {platform.python_version()}; {counted}; seconds")
+    print(table(cases, {} if chosen.tiny else TARGETS))  # a target is about a size
     if chosen.record:
         record(cases, chosen.results)
     return 0

@@ -16,7 +16,7 @@ def write_checks(sheet: Any, book: Book, styles: Styles, *, torch: str) -> str:
     """One row a check, and the verdict of all, which is returned; `torch` is the verdict of the PyTorch sheet."""
     sheet.write_string(0, 0, "Checks", styles("title"))
     sheet.set_row(0, 26)
-    sheet.set_column(0, 0, 62)
+    sheet.set_column(0, 0, 74)
     sheet.set_column(1, 3, 14)
     for column, title in enumerate(("what must hold", "found", "expected", "verdict")):
         sheet.write_string(3, column, title, styles("head_left" if not column else "head"))

@@ -15,7 +15,7 @@ from ._style import Styles
 from .layout import FIRST_CLASS, LABEL_COLUMN, Block, Layout, Place
 
 RESULTS = {"row_loss", "loss", "target", "softmax"}
-INFINITE = {"optimum_gap", "masked_logits"}  # values that may stand for infinity
+INFINITE = {"optimum_gap", "masked_logits", "chosen_logits"}  # values that may stand for infinity
 WHOLE = {"label", "allowed", "keep", "one_hot"}
 CELL_NOTES = {
     "log_softmax": "LN is the natural logarithm. LOG is base 10: with it every loss comes out 0.4343 times too small. See Play.",
@@ -110,10 +110,10 @@ class Panel:
 
     def write_step(self, value: Named) -> None:
         """Every cell of a step: its formula, with its true number cached."""
-        numbers = self.values[value.word]
+        numbers = self.values[value.word].tolist()  # Python's floats: taking them from the array one by one is slow
         style = self.styles("result" if value.word in RESULTS else "whole" if value.word in WHOLE else "cell")
         for row, column, n, k, formula in self.layout.cells(value):
-            self.sheet.write_formula(row, column, f"={formula}", style, cached(numbers[n, k]))
+            self.sheet.write_formula(row, column, f"={formula}", style, cached(numbers[n][k]))
         if value.word in INFINITE:
             self._show_infinity(self.layout.places[value.word])
 
@@ -145,6 +145,8 @@ class Panel:
                     self.styles("cell"),
                     cached(given[0, k]),
                 )
+            if value.word in INFINITE:
+                self._show_infinity(place)
             return
         kind = "stored" if value.word in self.stored else "input_whole" if value.word in WHOLE else "input"
         style = self.styles(kind)

@@ -23,6 +23,7 @@ WIDEST = 40  # classes shown on this sheet
 TRAP_ROWS = 5
 CHART_ROWS = 20
 CHART_HEIGHT = 18  # rows of the sheet
+NARROWEST = 5  # columns that the text beside a formula takes
 EPSILONS = tuple(i / 20 for i in range(21))
 TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0)
 SIDE_BY_SIDE = ("uniform", "others", "renormalised", "unnormalised")
@@ -122,7 +123,7 @@ def _over_epsilon(this: Sheet, top: int) -> int:
     axes = ("smoothing ε", "nats")
     chart = this.chart({"type": "scatter", "subtype": "straight"}, "The loss over the smoothing", axes, series)
     says = {"description": "Loss and lowest possible loss against the smoothing from 0 to 1"}
-    this.sheet.insert_chart(layout.blocks[0].heading, _beside(book), chart, says)
+    this.sheet.insert_chart(layout.blocks[0].heading, FIRST_CLASS + NARROWEST + 1, chart, says)
     return layout.end + 1
 
 
@@ -202,7 +203,7 @@ def _temperature(this: Sheet, top: int) -> int:
     ]
     chart = this.chart({"type": "column"}, "Target and prediction of that row", ("class", "probability"), series)
     says = {"description": "Smoothed target and predicted probability of each class for the chosen row"}
-    sheet.insert_chart(layout.blocks[0].heading, _beside(book), chart, says)
+    sheet.insert_chart(layout.blocks[0].heading, _beside(book, 2), chart, says)
     return layout.end + 1
 
 
@@ -225,9 +226,9 @@ def _terms_chart(this: Sheet, top: int) -> None:
     title = "What each row's loss is made of" + (f" (first {rows} rows)" if rows < book.rows else "")
     chart = this.chart({"type": "column", "subtype": "stacked"}, title, ("row", "nats"), series)
     says = {"description": "Loss of each row as a stack: the label's share and the prior's share"}
-    this.sheet.insert_chart(top + 1, _beside(book) + 1, chart, says)
+    this.sheet.insert_chart(top + 1, _beside(book, 3), chart, says)
 
 
-def _beside(book: Book) -> int:
-    """The column to the right of everything, where charts stand."""
-    return FIRST_CLASS + max(book.classes, 5) + 1
+def _beside(book: Book, after: int) -> int:
+    """The column of a chart: to the right of the classes and of the columns `after` them."""
+    return FIRST_CLASS + max(book.classes + after, NARROWEST + 1)

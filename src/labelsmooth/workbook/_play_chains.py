@@ -21,6 +21,7 @@ from labelsmooth.maths.expr import (
 )
 
 SMALLEST_LOG = -690  # ln p above which p is a normal float64, so that LOG(p) is what it should be
+SMALLEST_LOSS = 0.01  # below it, LOG(p) of a p near 1 has too few digits for the ratio
 
 label_mean = given("label_mean", "H̄(q,p)", r"\bar H(q,p)", "", "the loss at ε = 0, from Steps")
 prior_mean = given("prior_mean", "H̄(v,p)", r"\bar H(v,p)", "", "cross-entropy with what ε is spread over, from Steps")
@@ -91,8 +92,8 @@ def trap(steps: Chain) -> Chain:
         "trap_ratio",
         "ratio",
         "r",
-        where(above(absolute(right), 0), wrong / right, 0),
-        "every row is 0.4343 = 1/ln 10 of the truth: that is how to know",
+        where(above(absolute(right), SMALLEST_LOSS), wrong / right, 0),
+        "every row is 0.4343 = 1/ln 10 of the truth (0: a loss too small to tell): that is how to know",
     )
     return Chain(steps.case, (tens, wrong, right, ratio))
 
@@ -107,7 +108,7 @@ def heated(case: Case) -> Chain:
     hot = given("temperature", "T", "T", "n", "temperature: 1 leaves the logits as they are")
     z = given("chosen_logits", "z", "z", "k", "the row's logits")
     c = given("chosen_target", "q′", "q'", "k", "the row's target")
-    allowed = given("chosen_allowed", "A", "A", "k", "1 for a class that may be predicted") if case.mask else None
+    allowed = given("chosen_allowed", "A", "A", "k", "the row's classes that may be predicted") if case.mask else None
     top = step("chosen_max", "m", "m", largest("k", z), "its largest logit")
     e = step(
         "heated_exponential",

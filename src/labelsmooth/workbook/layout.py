@@ -8,6 +8,7 @@ number stands below. An input takes its place in front of the first step that us
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -112,19 +113,22 @@ class Layout:
 
     def formula(self, step: Named, n: int = 0, k: int = 0) -> str:
         """Formula of one cell of a step, without the equals sign."""
-        return _fill(self._row_formula(step, n), k)
+        pattern = self._pattern(step)
+        return pattern.row(n) % pattern.columns_at(k)
 
     def cells(self, step: Named) -> Iterator[tuple[int, int, int, int, str]]:
         """Every cell of a step: its row and column on the sheet, n, k, and its formula."""
         place = self.places[step.word]
         down, across = place.shape
+        pattern = self._pattern(step)
+        columns = [pattern.columns_at(k) for k in range(across)]
         for n in range(down):
-            pattern = self._row_formula(step, n)
-            for k in range(across):
-                yield place.row + n, place.column + k, n, k, _fill(pattern, k)
+            row = pattern.row(n)
+            for k, at in enumerate(columns):
+                yield place.row + n, place.column + k, n, k, row % at
 
-    def _row_formula(self, step: Named, n: int) -> str:
-        """Formula of a step in row n of the batch; a column that depends on the class is left open as \\0column\\1."""
+    def _pattern(self, step: Named) -> _Pattern:
+        """Formula of a step, printed with rows and columns open: \\2row\\3 and \\0column\\1, of the first cell."""
         if step.formula is None:
             raise ValueError(f"{step.word!r} is an input and has no formula")
         here = self.places[step.word].sheet
@@ -136,9 +140,9 @@ class Layout:
             if v.word in self.names:
                 return v.word
             place = self.places[v.word]
-            row = place.row + 1 + (n if "n" in v.axes else 0)
+            row = f"\2{place.row + 1}\3" if "n" in v.axes else f"${place.row + 1}"
             column = f"\0{place.column}\1" if "k" in v.axes else f"${letters(place.column)}"
-            return f"{on(place)}{column}{'' if 'n' in v.axes else '$'}{row}"
+            return f"{on(place)}{column}{row}"
 
         def span(v: Named, axis: str) -> str:
             place = self.places[v.word]
@@ -146,20 +150,38 @@ class Layout:
                 first, last = place.row + 1, place.row + place.rows
                 column = letters(place.column)
                 return f"{on(place)}{column}{first}:{column}{last}"
-            fixed = "" if "n" in v.axes else "$"
-            row = place.row + 1 + (n if "n" in v.axes else 0)
-            return f"{on(place)}{letters(place.column)}{fixed}{row}:{letters(place.column + place.classes - 1)}{fixed}{row}"
+            row = f"\2{place.row + 1}\3" if "n" in v.axes else f"${place.row + 1}"
+            return f"{on(place)}{letters(place.column)}{row}:{letters(place.column + place.classes - 1)}{row}"
 
-        return spreadsheet(step.formula, cell, span)
+        return _Pattern.of(spreadsheet(step.formula, cell, span))
 
 
-def _fill(pattern: str, k: int) -> str:
-    """Put the letters of class k where a row's pattern leaves the column open."""
-    first, *parts = pattern.split("\0")
-    for part in parts:
-        column, _, rest = part.partition("\1")
-        first += letters(int(column) + k) + rest
-    return first
+@dataclass(frozen=True)
+class _Pattern:
+    """A step's formula with rows and columns left open, to be filled in for each of its cells.
+
+    The formulas of a step differ in these alone; printing the tree for each cell was a fifth of writing a large file. So
+    it is printed once, as a %-template of which two fillings are left: rows, then columns.
+    """
+
+    text: str
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    @staticmethod
+    def of(printed: str) -> _Pattern:
+        """Take apart what the printer gave; a % in it is text and comes out of both fillings as it was."""
+        open_row, open_column = re.compile("\2([0-9]+)\3"), re.compile("\0([0-9]+)\1")
+        text = open_row.sub("%d", open_column.sub("%%s", printed.replace("%", "%%%%")))
+        return _Pattern(text, tuple(map(int, open_row.findall(printed))), tuple(map(int, open_column.findall(printed))))
+
+    def row(self, n: int) -> str:
+        """The formula in row n of the batch, its columns still open."""
+        return self.text % tuple(row + n for row in self.rows)
+
+    def columns_at(self, k: int) -> tuple[str, ...]:
+        """What fills the columns for class k."""
+        return tuple(letters(column + k) for column in self.columns)
 
 
 @dataclass
