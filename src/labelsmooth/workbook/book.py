@@ -17,6 +17,7 @@ from labelsmooth.maths.trace import Problem
 from .layout import FIRST_CLASS, MAX_COLUMNS, MAX_ROWS, Layout, Place, plan
 
 FULL_LIMIT, FORMULA_LIMIT = 50_000, 500_000
+MARKS = 2  # columns to the right of everything, where a student's copy marks the rows
 TOP = 6  # rows above the first block: title, ε, K, N, class numbers
 SCALARS = {"epsilon": 1, "n_classes": 2, "n_rows": 3}  # rows of the single inputs in the head
 SHOWN = {"loss": Place("Steps", 1, 4, ""), "loss_floor": Place("Steps", 2, 4, "")}  # the head repeats these results
@@ -105,7 +106,7 @@ def make_book(
         raise ValueError(
             f"{rows:,} rows of {classes:,} classes need {placed.formulas:,} formulas, the limit is {FORMULA_LIMIT:,}: take fewer"
         )
-    if placed.end >= MAX_ROWS or placed.width >= MAX_COLUMNS:
+    if placed.end >= MAX_ROWS or placed.width + MARKS > MAX_COLUMNS:
         raise ValueError(
             f"{rows:,} rows of {classes:,} classes need {placed.end:,} rows and {placed.width:,} columns; "
             f"a sheet has {MAX_ROWS:,} and {MAX_COLUMNS:,}"
