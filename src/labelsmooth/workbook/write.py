@@ -96,7 +96,9 @@ def write_workbook(
     Reference: the worked example of "Label Smoothing Explained using Microsoft Excel" (amaarora.github.io, 2020).
     """
     if blank and layout == "compact":
-        raise ValueError("a student's copy has a cell for every thought: layout must be 'full' or 'auto', got 'compact'")
+        raise ValueError(
+            "a student's copy has a cell for every thought: layout must be 'full' or 'auto', got 'compact'"
+        )
     z, replaced = finite(np.asarray(logits, np.float64), replace_nonfinite)
     problem = prepare(z, labels, label_smoothing, class_names=class_names, row_names=row_names, **options)
     book = make_book(problem, layout="full" if blank else layout, torch=torch, source=source, replaced=replaced)
