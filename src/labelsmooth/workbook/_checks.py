@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,12 @@ def _of_the_loss(book: Book) -> Iterator[Check]:
         yield Check(says, f"MAX({places['mixture_gap'].area})", gap, "0", 0.0, rule, gap <= TOLERANCE * (1 + top))
     if "plain_softmax" in chain and "one_hot" in chain:
         yield _two_softmaxes(book)
+    if "log_softmax" in chain and not book.problem.case.mask:  # a masked class shows 0 for its ln p
+        yield _natural_logarithm(book)
+    if book.problem.case.reduction == "mean" and book.problem.case.weighting is None and "keep" not in chain:
+        loss, mean = float(values["loss"].item()), float(values["row_loss"].mean())
+        average = f"AVERAGE({places['row_loss'].area})"
+        yield Check("the loss is the mean of the rows' losses", "loss", loss, average, mean, CLOSE, _close(loss, mean))
     if "loss_floor" in chain:
         loss, floor = float(values["loss"].item()), float(values["loss_floor"].item())
         fine = loss >= floor - TOLERANCE
@@ -123,7 +129,18 @@ def _two_softmaxes(book: Book) -> Check:
     formulas = [f"SUMPRODUCT({places[w].area},{places['one_hot'].area})" for w in ("plain_softmax", "softmax")]
     plain, shifted = (float((values[w] * values["one_hot"]).sum()) for w in ("plain_softmax", "softmax"))
     logits, top = places["logits"].area, places["row_max"].area
-    rule = f"OR(MAX({logits})>=700,MAX({top})<-700,{CLOSE})"
+    beyond = f"OR(MAX({logits})>=700,MIN({top})<-700)"
     says = "shifting by the largest logit changes no probability (where EXP does not overflow)"
-    found = f"IF(MAX({logits})>=700,0,{formulas[0]})"
+    found, rule = f"IF({beyond},0,{formulas[0]})", f"OR({beyond},{CLOSE})"
     return Check(says, found, plain, formulas[1], shifted, rule, _close(plain, shifted))
+
+
+def _natural_logarithm(book: Book) -> Check:
+    """What stands as ln p against LN of p, in the least sure row: its p are the furthest from 0 and 1."""
+    n = int(book.values["exponential_sum"].argmax())
+    p, ell = (
+        replace(at, row=at.row + n, axes="k") for at in (book.layout.places[w] for w in ("softmax", "log_softmax"))
+    )
+    top, log = float(np.log(book.values["softmax"][n].max())), float(book.values["log_softmax"][n].max())
+    says = f"ln p is the natural logarithm of p (row {n + 1}; LOG would be base 10)"
+    return Check(says, f"MAX({ell.area})", log, f"LN(MAX({p.area}))", top, CLOSE, _close(log, top))
