@@ -1,6 +1,6 @@
 """Write the workbooks in examples/: the post's two examples and their student's copies.
 
-    python scripts/make_examples.py [FOLDER]
+python scripts/make_examples.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def main(folder: Path = FOLDER) -> None:
         if name.startswith("post"):
             problem = example(name)
             save(make_book(problem, torch=torch_rows(problem), source=title), folder / f"{name}.xlsx", force=True)
-            save(make_book(problem, layout="full", source=title), folder / f"{name}_student.xlsx", blank=True, force=True)
+            save(
+                make_book(problem, layout="full", source=title), folder / f"{name}_student.xlsx", blank=True, force=True
+            )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,12 @@ def _trim(path: Path) -> None:
     if box is None:
         raise ValueError(f"{path} is an empty page")
     left, top, right, bottom = box
-    edges = (max(0, left - MARGIN), max(0, top - MARGIN), min(sheet.width, right + MARGIN), min(sheet.height, bottom + MARGIN))
+    edges = (
+        max(0, left - MARGIN),
+        max(0, top - MARGIN),
+        min(sheet.width, right + MARGIN),
+        min(sheet.height, bottom + MARGIN),
+    )
     sheet.crop(edges).quantize(64).save(path, optimize=True)
 
 

@@ -80,14 +80,15 @@ class BookVerdict:
         more = f"; {len(fatal) - 1} more" if len(fatal) > 1 else ""
         return f"{self.path}: {fatal[0].message}{more}{follow_sentence(self.follow)}"
 
-
     @property
     def summary(self) -> str:
         """One line to stand under the findings."""
         blamed = sum(finding.fatal for finding in self.findings)
         if self.blank or self.agree or not blamed:
             return self.line
-        return f"{self.path}: differs, {blamed} {'finding' if blamed == 1 else 'findings'}{follow_sentence(self.follow)}"
+        return (
+            f"{self.path}: differs, {blamed} {'finding' if blamed == 1 else 'findings'}{follow_sentence(self.follow)}"
+        )
 
 
 def follow_sentence(follow: int) -> str:
