@@ -193,7 +193,7 @@ def test_the_replacement_is_finite(wrong: float) -> None:
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_a_row_that_does_not_count_may_hold_anything(soft: bool) -> None:  # noqa: FBT001
+def test_a_row_that_does_not_count_may_hold_anything(soft: bool) -> None:
     z = np.array([[1.0, 2.0], [NAN, INF]])
     given = (
         prepare(z, np.array([[0.5, 0.5], [1.0, 0.0]]), keep=[1, 0])

@@ -21,14 +21,13 @@ from labelsmooth.workbook._inputs import shown
 from labelsmooth.workbook.book import SHOWN, Book
 from labelsmooth.workbook.read import Calculated, OurBook
 
-from ._causes import cause_in_text, cells_read, famous_mistakes, plain
+from ._causes import cause_in_text, cells_read, famous_mistakes, one_line, plain
 
 TOLERANCE = 1e-12  # relative to the largest number that enters a cell, above 1
 ROUNDED = 1e-6  # a number copied as it was shown
 SIZES = ("n_classes", "n_rows")
 CHANGED, PASTED, WRONG, NOTE = "formula changed", "pasted value", "wrong value", "note"
 MOST_ROUNDS = 6
-LONGEST_FORMULA = 120
 GOLDEN = 0.6180339887498949
 
 Recalculate = Callable[[Mapping[str, float]], Calculated]
@@ -284,15 +283,6 @@ def other_inputs(book: Book, number: int) -> dict[str, Array]:
                 now[n, 0] = free[n // len(free) ** number % len(free)] if free and now[n, 0] != spared else now[n, 0]
             out[x.word] = now
     return out
-
-
-# Sentences -----------------------------------------------------------------------------------------------------------
-
-
-def one_line(formula: str) -> str:
-    """A formula from a stranger's file, fit for a message."""
-    text = "".join(c if c.isprintable() else " " for c in formula)
-    return text if len(text) <= LONGEST_FORMULA else text[: LONGEST_FORMULA - 1] + "…"
 
 
 def _finding(kind: str, members: Sequence[tuple[Slot, str, bool]]) -> Finding:

@@ -23,6 +23,7 @@ from labelsmooth.workbook.book import Book
 from labelsmooth.workbook.layout import letters
 
 MOST_REFERENCES = 3  # named in a message
+LONGEST_FORMULA = 120  # characters of one in a message
 _TOKEN = re.compile(r'"(?:[^"]|"")*"|\s+|[^\W\d][\w.$]*|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[^\s]')
 _OWN_SHEET = re.compile(r"(?<![\w'])'?STEPS'?!")
 _REFERENCE = re.compile(r"(?<![\w.!:$])([A-Z]{1,3})([1-9]\d{0,6})(?::([A-Z]{1,3})([1-9]\d{0,6}))?(?![\w(!])")
@@ -44,6 +45,12 @@ def plain(formula: str) -> str:
     """
     written = _TOKEN.sub(_token, formula.strip().removeprefix("="))
     return _OWN_SHEET.sub("", written)
+
+
+def one_line(formula: str) -> str:
+    """A formula from a stranger's file, fit for a message."""
+    text = "".join(c if c.isprintable() else " " for c in formula)
+    return text if len(text) <= LONGEST_FORMULA else text[: LONGEST_FORMULA - 1] + "…"
 
 
 def _token(match: re.Match[str]) -> str:

@@ -24,8 +24,8 @@ from labelsmooth.workbook.book import Book
 from labelsmooth.workbook.read import Calculated, OurBook, open_book
 from labelsmooth.workbook.recalc import available_engines, recalculate
 
-from ._audit import NOTE, WRONG, Audit, Finding, Slot, edited, one_line, shows, slots
-from ._causes import needs_arrays, words_read
+from ._audit import NOTE, WRONG, Audit, Finding, Slot, edited, shows, slots
+from ._causes import needs_arrays, one_line, words_read
 from .compare import Implementation, implementations
 
 NO_NUMBER, NO_INPUT, UNFILLED = "input not a number", "input out of range", "not filled in"

@@ -120,10 +120,7 @@ def _number(found: object) -> float | None:
     """The number in a cell; a date, a text, TRUE and a number beyond all floats are none."""
     if isinstance(found, bool) or not isinstance(found, int | float):
         return None
-    try:
-        return float(found) if isfinite(found) else None
-    except OverflowError:
-        return None
+    return float(found) if isfinite(found) else None
 
 
 def _unread(layout: Layout, given: Mapping[str, Array]) -> Array:

@@ -14,9 +14,11 @@ formula that is expected; none had to be stored twice. What shaped the rest:
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from .gate import check_workbook_file
 from .layout import MAX_COLUMNS, MAX_ROWS, Layout, moved
 
 Calculated = Mapping[str, Mapping[str, Value]]  # sheet -> formula cell -> its result
+LARGEST = int(sys.float_info.max)
 FIRST_NAME = 5  # row of the first class's name on the sheet Lists
 
 
@@ -224,7 +227,8 @@ def _cells(sheet: Any) -> tuple[dict[str, str], dict[str, Any]]:
                     value if isinstance(value, str) else f"{{{getattr(value, 'text', '=TABLE()')}}}"
                 )
             else:
-                typed[cell.coordinate] = value
+                # A number may have more digits than any float; no arithmetic below should have to think of that.
+                typed[cell.coordinate] = inf if isinstance(value, int) and abs(value) > LARGEST else value
     return formulas, typed
 
 

@@ -8,6 +8,8 @@ every spreadsheet program has.
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,16 +112,24 @@ def save(book: Book, path: str | Path, *, blank: bool = False, force: bool = Fal
     for what, names in (("class", book.problem.class_names), ("row", book.problem.row_names)):
         for name in names:
             check_name(name, what)
-    with write_atomically(path, force=force) as temporary:
-        options = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
-        workbook = xlsxwriter.Workbook(str(temporary), options)
+    # XlsxWriter leaves its own temporary files behind when it fails, and a zip file that cannot be closed prints a
+    # traceback when it is collected: hence a folder for the first (on the disk that must have room anyway) and memory
+    # for the second.
+    with (
+        write_atomically(path, force=force) as temporary,
+        tempfile.TemporaryDirectory(prefix=".", dir=temporary.parent) as scratch,
+    ):
+        options: dict[str, Any] = dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False)
+        buffer = io.BytesIO()
+        workbook = xlsxwriter.Workbook(buffer, {**options, "tmpdir": scratch})
         try:
             sheets, formulas = _fill(workbook, book, blank=blank)
             workbook.close()
-        except FileCreateError as error:  # XlsxWriter's wrapping of the operating system's error
-            raise error.args[0] from error
+        except FileCreateError as error:  # XlsxWriter's wrapping; anew, or the two would hold each other
+            raise type(error.args[0])(*error.args[0].args) from None
         finally:
             workbook.fileclosed = True  # or it would try once more when it is collected
+        temporary.write_bytes(buffer.getbuffer())
     return Written(str(path), sheets, formulas, book.rows, book.classes, book.kind)
 
 
