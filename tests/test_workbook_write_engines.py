@@ -79,7 +79,11 @@ def random_problem(seed: int) -> tuple[Any, dict[str, Any]]:
             "weight": rng.uniform(0.5, 3.0, k),
             "weighting": str(rng.choice(["torch", "nll", "expected", "label", "label/N"])),
         }
-    eps: Any = rng.uniform(0, 1, n) if rng.random() < 0.2 else float(rng.choice([0.0, 0.1, 0.37, 0.9 if family.mistake else 1.0]))
+    eps: Any = (
+        rng.uniform(0, 1, n)
+        if rng.random() < 0.2
+        else float(rng.choice([0.0, 0.1, 0.37, 0.9 if family.mistake else 1.0]))
+    )
     return prepare(logits, labels, eps, **options), {"layout": "compact" if compact else "full"}
 
 
