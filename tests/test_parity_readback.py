@@ -109,7 +109,7 @@ def books() -> Iterator[tuple[str, Any, str]]:
     yield "one row", prepare([[1.0, 2.0]], [0], 0.1, reduction="none"), "full"
 
 
-@pytest.mark.parametrize(("name", "problem", "layout"), books(), ids=[name for name, _, _ in books()])
+@pytest.mark.parametrize(("name", "problem", "layout"), list(books()), ids=[name for name, _, _ in books()])
 def test_an_untouched_book_is_clean_and_one_wrong_cell_is_not(
     name: str, problem: Any, layout: str, tmp_path: Path
 ) -> None:
@@ -452,11 +452,10 @@ STUDENTS_MISTAKES = [
 def test_a_students_mistake_is_called_by_its_name(
     word: str, n: int, k: int, change: Callable[[str], Any], says: str, student: Path
 ) -> None:
-    right = filled(["one_hot", "target", "row_max", "exponential", "exponential_sum", "log_softmax"])
-    right |= {at(word, n, k): formula(word, n, k)}
+    before = filled(["one_hot", "target", "row_max", "exponential", "exponential_sum", "log_softmax"])
+    right, wrong = ({**before, at(word, n, k): x} for x in (formula(word, n, k), change(formula(word, n, k))))
     assert check_book(typed(student, **right)).wrong == 0
-    (finding,) = fatal(check_book(typed(student, **right, **{at(word, n, k): change(formula(word, n, k))}
-                                        if at(word, n, k) not in right else right | {at(word, n, k): change(formula(word, n, k))})))  # fmt: skip
+    (finding,) = fatal(check_book(typed(student, **wrong)))
     assert finding.cell == f"Steps!{at(word, n, k)}"
     assert says in finding.message
 
