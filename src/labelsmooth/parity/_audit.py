@@ -10,25 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from labelsmooth.maths.case import Chain, leaves
 from labelsmooth.maths.evaluate import Array, evaluate
-from labelsmooth.maths.printers import NO_INFINITY
 from labelsmooth.workbook._inputs import shown
 from labelsmooth.workbook.book import SHOWN, Book
 from labelsmooth.workbook.read import Calculated, OurBook
 
 from ._causes import cause_in_text, cells_read, famous_mistakes, one_line, plain
+from ._truth import TOLERANCE, Numbers, Slot, numbers, other_inputs
 
-TOLERANCE = 1e-12  # relative to the largest number that enters a cell, above 1
 ROUNDED = 1e-6  # a number copied as it was shown
 SIZES = ("n_classes", "n_rows")
 CHANGED, PASTED, WRONG, NOTE = "formula changed", "pasted value", "wrong value", "note"
-MOST_ROUNDS = 6
-GOLDEN = 0.6180339887498949
 
 Recalculate = Callable[[Mapping[str, float]], Calculated]
 
@@ -42,16 +38,6 @@ class Finding:
     message: str
     fatal: bool
     cells: tuple[str, ...] = ()
-
-
-class Slot(NamedTuple):
-    """A cell of Steps that must hold a formula."""
-
-    word: str
-    n: int
-    k: int
-    cell: str
-    formula: str  # with its =; empty where any formula will do that gives the number
 
 
 def slots(ours: OurBook) -> list[Slot]:
@@ -76,45 +62,6 @@ def edited(ours: OurBook, expected: Sequence[Slot]) -> list[Slot]:
     return out
 
 
-# Numbers -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """What every cell should show, and how exactly."""
-
-    values: Mapping[str, Array]
-    scales: Mapping[str, Array]
-
-    def right(self, slot: Slot, got: object) -> bool:
-        """Whether a cell shows its number; where float64 has none either, an error is right."""
-        want, scale = float(self.values[slot.word][slot.n, slot.k]), self.scales[slot.word]
-        if not np.isfinite(want) and isinstance(got, str):
-            return got.startswith("#")
-        if isinstance(got, bool) or not isinstance(got, int | float):
-            return False
-        if np.isinf(want):
-            return bool(np.sign(want) * got >= float(NO_INFINITY))
-        return abs(got - want) <= TOLERANCE * float(scale[slot.n if len(scale) > 1 else 0])
-
-
-def numbers(chain: Chain, values: Mapping[str, Array]) -> Numbers:
-    """The values of a chain; each is compared relative to what its formula takes in, since a difference cancels."""
-    size = {word: _size(x) for word, x in values.items()}
-    scales = {word: np.maximum(1.0, size[word]) for word in values}
-    for step in chain.steps:
-        for leaf in leaves(step.formula):
-            taken = size[leaf.word] if "n" in leaf.axes and "n" in step.axes else size[leaf.word].max()
-            scales[step.word] = np.maximum(scales[step.word], taken)
-    return Numbers(values, scales)
-
-
-def _size(x: Array) -> Array:
-    """The largest finite number of each row."""
-    out: Array = np.where(np.isfinite(x), np.abs(x), 0.0).max(axis=1)
-    return out
-
-
 def shows(ours: OurBook, calculated: Calculated, cell: str) -> Any:
     """What a cell of Steps shows: the engine's result, or what was typed."""
     return calculated.get("Steps", {}).get(cell, ours.typed.get(cell))
@@ -132,12 +79,15 @@ class Audit:
     calculated: Calculated
     recalculate: Recalculate
     follow: int = 0
+    truth: Numbers = field(init=False)
     _mistakes: dict[str, list[tuple[str, Array]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.truth = numbers(self.book.chain, self.book.values)
 
     def run(self, expected: Sequence[Slot], changed: Sequence[Slot]) -> list[Finding]:
         """Name the cells that are to blame, in the order of the chain, and count those that follow."""
-        truth = numbers(self.book.chain, self.book.values)
-        wrong = {slot.cell for slot in expected if not truth.right(slot, self._shows(slot))}
+        wrong = {slot.cell for slot in expected if not self.truth.right(slot, self._shows(slot))}
         holds = self._hold_elsewhere([s for s in changed if s.cell not in wrong and s.cell in self.ours.formulas])
         blamed = {slot.cell for slot in changed}
         grouped: dict[tuple[str, ...], list[tuple[Slot, str, bool]]] = {}
@@ -229,11 +179,7 @@ class Audit:
 
     def _hold_elsewhere(self, suspects: list[Slot]) -> set[str]:
         """Those of the changed formulas that are right on other inputs too."""
-        rounds = 1
-        while self.book.classes**rounds < self.book.rows and rounds < MOST_ROUNDS:
-            rounds += 1  # so many digits tell all rows apart by their labels
-        for number in range(rounds if suspects else 0):
-            given = other_inputs(self.book, number)
+        for given in other_inputs(self.book) if suspects else ():
             results = self.recalculate(dict(self._changes(given)))
             self._put_results(given, results)
             truth = numbers(self.book.chain, evaluate(self.book.chain, {**self.book.problem.given, **given}))
@@ -256,33 +202,6 @@ class Audit:
             if cell in self.ours.formulas:
                 got = results["Steps"].get(cell)
                 given[word][n, k] = got if isinstance(got, int | float) else np.nan
-
-
-def other_inputs(book: Book, number: int) -> dict[str, Array]:
-    """Other inputs of the same case, for trying a formula: no two numbers alike, and labels that count the rows.
-
-    A row's label in round r is digit r of the row's number to the base K, so that in enough rounds any two rows differ.
-    """
-    case, out = book.problem.case, {}
-    for x in book.chain.inputs:
-        now = np.array(book.values[x.word])
-        noise = np.modf(np.arange(1, now.size + 1) * GOLDEN * (2 * number + 1) + 0.37)[0].reshape(now.shape)
-        if x.word == "logits":
-            out[x.word] = now + 2 * noise - 1
-        elif x.word == "epsilon":
-            out[x.word] = 0.05 + 0.9 * noise
-        elif x.word in ("soft_label", "prior"):
-            out[x.word] = now * (0.5 + noise) / (now * (0.5 + noise)).sum(axis=1, keepdims=True)
-        elif x.word == "class_weight":
-            out[x.word] = now * (0.5 + noise)
-        elif x.word == "label":
-            allowed = np.broadcast_to(book.values["allowed"] if case.mask else 1.0, (book.rows, book.classes))
-            spared = book.values["ignore_index"][0, 0] if "ignore_index" in book.chain else None
-            for n in range(book.rows):
-                free = [k for k in range(book.classes) if allowed[n, k] and k != spared]
-                now[n, 0] = free[n // len(free) ** number % len(free)] if free and now[n, 0] != spared else now[n, 0]
-            out[x.word] = now
-    return out
 
 
 def _finding(kind: str, members: Sequence[tuple[Slot, str, bool]]) -> Finding:

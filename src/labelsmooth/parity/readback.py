@@ -24,8 +24,9 @@ from labelsmooth.workbook.book import Book
 from labelsmooth.workbook.read import Calculated, OurBook, open_book
 from labelsmooth.workbook.recalc import available_engines, recalculate
 
-from ._audit import NOTE, WRONG, Audit, Finding, Slot, edited, shows, slots
+from ._audit import NOTE, WRONG, Audit, Finding, edited, shows, slots
 from ._causes import needs_arrays, one_line, words_read
+from ._truth import Slot
 from .compare import Implementation, implementations
 
 NO_NUMBER, NO_INPUT, UNFILLED = "input not a number", "input out of range", "not filled in"
@@ -262,7 +263,7 @@ def _mistake(audit: Audit, slot: Slot, got: object) -> str:
     cell, want = f"Steps!{slot.cell}", float(audit.book.values[slot.word][slot.n, slot.k])
     if isinstance(got, bool) or not isinstance(got, int | float):
         if _is_error(got):
-            return "" if np.isnan(want) else f"{cell} shows {got}"
+            return "" if audit.truth.may_be_an_error(slot) else f"{cell} shows {got}"
         return f"{cell} holds the text {shown(got)}: a number or a formula is expected"
     if np.isnan(want):
         return f"{cell} holds {shown(got)} where a spreadsheet shows an error"
