@@ -255,6 +255,7 @@ ACCIDENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "n", "k", "lucky"), ACCIDENTS)
 def test_a_formula_that_is_right_by_accident_is_a_fault(word: str, n: int, k: int, lucky: str, book: Path) -> None:
     finding = the_fault(typed(book, **{at(word, n, k): lucky}))
@@ -285,6 +286,7 @@ def test_accidents_are_found_where_inputs_are_formulas_priors_masks_or_weights(t
     assert {cell for f in fatal(verdict) for cell in f.cells} == {f"Steps!{cell}" for cell in lucky}
 
 
+@pytest.mark.slow
 def test_arithmetic_on_ranges_is_given_to_an_engine_that_knows_it(book: Path) -> None:
     if not set(readback.SECOND_OPINIONS) & set(available_engines()):
         pytest.skip("neither LibreOffice nor formulon is installed")
@@ -337,6 +339,7 @@ def test_errors_and_checks_on_other_sheets_are_findings(book: Path) -> None:
     assert all("shows CHECK: " in finding.message for finding in fatal(verdict))
 
 
+@pytest.mark.slow
 def test_another_engine_says_the_same(book: Path) -> None:
     others = [name for name in available_engines() if name != "ironcalc"]
     if not others:
