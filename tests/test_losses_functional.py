@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812  after the skip; the name the whole world uses
 
-from labelsmooth.losses import cross_entropy, functional, loss_parts, module  # noqa: E402
+from labelsmooth.losses import _checks, cross_entropy, functional, loss_parts, module  # noqa: E402
 from labelsmooth.maths import conventions  # noqa: E402
 from labelsmooth.maths.case import Case  # noqa: E402
 from labelsmooth.maths.conventions import FAMILIES, convention_named, weighting_named  # noqa: E402
@@ -256,8 +256,8 @@ def test_every_convention_and_weighting_gives_what_the_chain_gives(example: Exam
 
 def speak_kl(patch: pytest.MonkeyPatch) -> None:
     """Make every convention a KL divergence."""
-    patch.setattr(functional, "CONVENTIONS", {})
-    patch.setattr(functional, "convention_named", lambda name: replace(convention_named(name), divergence="kl"))
+    patch.setattr(_checks, "CONVENTIONS", {})
+    patch.setattr(_checks, "convention_named", lambda name: replace(convention_named(name), divergence="kl"))
 
 
 @pytest.mark.parametrize(
