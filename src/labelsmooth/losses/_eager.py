@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ._options import Charge, Mass, counted
 
@@ -77,8 +76,9 @@ class _AtOnce(torch.autograd.Function):
         return value.detach()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor, None]:
+        if torch.is_grad_enabled():  # `once_differentiable` would pass the gradient on as a constant
+            raise RuntimeError("gradient_in_forward gives no second derivative: drop it where create_graph is used")
         (gradient,) = ctx.saved_tensors
         return gradient * push, None
 
@@ -87,6 +87,8 @@ def terms(logits: Tensor, label: Tensor, charge: Charge, *, both: bool = False) 
     """Reduce the logits to two numbers a row, the second only if it is charged or `both` are wanted."""
     z = logits.to(wide(logits.dtype))  # (rows, K)
     if charge.softcap is not None:
+        z = counted(z, charge.keep)  # first, as tanh sends 0·NaN back from what is taken out after it
+        z = z if charge.allowed is None else torch.where(charge.allowed, z, 0.0)
         z = charge.softcap * (z / charge.softcap).tanh()
     if charge.allowed is not None:
         z = torch.where(charge.allowed, z, -torch.inf)
