@@ -230,7 +230,7 @@ def distributions(frame: Frame, target: Tensor, _ignore_index: int, row_weight: 
 def prior_of(frame: Frame, prior: Tensor, keep: Tensor | None) -> Tensor:
     floating("prior", prior)
     u = frame.per_class("prior", prior).to(frame.dtype)
-    if u.shape == frame.logits.shape:
+    if u.dim() == frame.logits.dim():
         u = counted(u, keep)
     _check_distribution(frame, "the prior", u, prior.dtype, keep)
     return u

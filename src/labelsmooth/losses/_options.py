@@ -65,7 +65,8 @@ class Frame(NamedTuple):
 
     def per_class(self, name: str, x: Tensor) -> Tensor:
         """Check that `x` is (K,) or like the logits, and put its classes last."""
-        if x.shape == self.shape:
+        # Axes are counted first: comparing (K,) with (N, K) would tell an exporter that N is not K.
+        if x.dim() == len(self.shape) and x.shape == self.shape:
             return x.movedim(self.axis, -1)
         if x.shape != (self.classes,):
             expected = f"({self.classes},), one number a class, or the logits' shape {tuple(self.shape)}"
