@@ -21,7 +21,7 @@ from torch import Tensor
 
 from labelsmooth.maths.conventions import weighting_named
 
-from . import _checks, _eager
+from . import _checks, _cpu, _eager
 from ._options import Charge, Folded, Given, Mask, Words, fold
 
 Kernel = Callable[[Tensor, Tensor, Charge], Tensor]
@@ -140,6 +140,8 @@ class Batch(NamedTuple):
 
 
 def _kernel(batch: Batch) -> Kernel:
+    if _cpu.serves(batch.logits, batch.given.label, batch.folded.charge):
+        return _cpu.row_losses_in_place if batch.words.inplace else _cpu.row_losses
     if batch.words.inplace:
         raise RuntimeError(NOT_IN_PLACE)
     return _eager.row_losses
