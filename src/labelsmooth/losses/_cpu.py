@@ -1,98 +1,54 @@
-"""The native CPU kernel, as torch's autograd sees it: `_cpu.cpp` through ctypes.
+"""The native CPU kernel as torch's autograd sees it: when it serves, and what its backward is.
 
 What shaped it:
 
-- The library is C, knows no torch and fits every Python and torch; it gets the addresses of tensors in one packed struct.
-  Where it was not built, `available()` says no, `described()` says why, and plain torch computes.
 - The forward keeps three numbers a row, the backward writes the gradient from the logits. A second backward, another
   grad_output and GradScaler are therefore right, and nothing of the size of the logits lives in between.
-- In eager mode an autograd.Function calls the library itself; the dispatcher would cost more than a small loss. Under
-  torch.compile the same two functions are operators.
-- What the kernel cannot do, it leaves to plain torch: gradients for anything but the logits, function transforms, forward
+- In eager mode an autograd.Function calls the library itself; under torch.compile two operators do (`_cpu_operators.py`).
+- What the kernel cannot do is left to plain torch: gradients for anything but the logits, function transforms, forward
   mode, exporting (`serves`); double backward and batched gradients (inside the backward).
+- Writing over somebody's logits is refused where autograd could not tell, and told to autograd where it could: the
+  version counter goes up, so that whoever saved the logits gets autograd's own error and no wrong number.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import struct
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from . import _cpu_library as library
 from . import _eager
+from ._cpu_library import available, described
+from ._cpu_operators import row_losses_operator
 from ._options import Charge
 
-PATHS = ("portable", "AVX2", "AVX-512")  # as the library numbers them
-CHOICE = "LABELSMOOTH_CPU"  # environment variable: a path, or "eager" for plain torch
+__all__ = ["at_once", "available", "described", "plain_loss", "row_losses", "row_losses_in_place", "serves"]
 
-_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-_JOB = struct.Struct("14P17q5d")
-_LOSS, _GRADIENT, _BOTH = range(3)
-_NO_LABEL = -(2**63)  # an ignore_index that is no label
-_NOT_DIFFERENTIABLE_TWICE = (
+NOT_TWICE = (
     "inplace=True has overwritten the logits by their gradient and cannot give a second derivative: drop it where "
     "create_graph is used"
 )
-
-# The library ----------------------------------------------------------------------------------------------------------
-
-
-def _load() -> tuple[ctypes.CDLL | None, int, str]:
-    """Give the library, the path to take (0: the best), and what to say of it."""
-    wanted = os.environ.get(CHOICE, "").strip()
-    names = {name.lower().replace("-", ""): number for number, name in enumerate(PATHS)}
-    key = wanted.lower().replace("-", "")
-    if key and key not in names and key not in {"eager", "auto"}:
-        raise ValueError(f"{CHOICE} must be portable, avx2, avx512, auto or eager, got {wanted!r}")
-    if key == "eager":
-        return None, 0, f"plain torch ({CHOICE}={wanted})"
-    files = sorted(Path(__file__).parent.glob("*labelsmooth_cpu.[sd]*"))  # .so, .dylib
-    if not files:
-        return None, 0, "plain torch (installed without a C++ compiler; install one and install labelsmooth again)"
-    library = ctypes.CDLL(str(files[0]))
-    for name in ("paths", "openmp", "job_bytes", "run"):
-        getattr(library, f"labelsmooth_{name}").restype = ctypes.c_int64
-    library.labelsmooth_run.argtypes = [ctypes.c_char_p]
-    if library.labelsmooth_job_bytes() != _JOB.size:
-        return None, 0, f"plain torch ({files[0].name} is from another version: install labelsmooth again)"
-    there = library.labelsmooth_paths()
-    best = max(number for number in range(len(PATHS)) if there >> number & 1)
-    path = names.get(key, best)
-    if not there >> path & 1:
-        raise ValueError(f"{CHOICE}={wanted}, but this machine has no {PATHS[path]}: choose another or leave it unset")
-    threads = "the process's OpenMP" if library.labelsmooth_openmp() else "its own threads"
-    return library, path + 1, f"native kernel, {PATHS[path]}, {threads}"
-
-
-_LIBRARY, _PATH, _SAID = _load()
-
-
-def available() -> bool:
-    """Say whether the native kernel can be used here."""
-    return _LIBRARY is not None
-
-
-def described() -> str:
-    """Say in a line what computes the loss on a CPU, and why."""
-    return _SAID
-
-
-# When it serves -------------------------------------------------------------------------------------------------------
+ONLY_ONCE = "gradient_in_forward gives no second derivative: drop it where create_graph is used"
+LEAF = (
+    "inplace=True would overwrite a leaf that requires a gradient, or a view of one: drop inplace, or pass logits that "
+    "were computed from it"
+)
+_TENSORS = {Tensor, nn.Parameter}  # a subclass may be anything
+_REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
 
 
 def serves(logits: Tensor, label: Tensor, charge: Charge) -> bool:
     """Say whether the kernel can compute this loss."""
-    if _LIBRARY is None or logits.device.type != "cpu" or logits.dtype not in _DTYPES or not logits.numel():
+    if logits.device.type != "cpu" or not available() or logits.dtype not in library.DTYPES or not logits.numel():
         return False
     if torch.compiler.is_compiling():
         plain = not torch.compiler.is_exporting()  # what is exported must run without us
     else:
-        plain = type(logits) in {Tensor, nn.Parameter} and _nobody_listens() and logits.layout == torch.strided
+        plain = type(logits) in _TENSORS and _nobody_listens() and logits.layout == torch.strided
     return plain and not any(isinstance(x, Tensor) and (x.requires_grad or x.device.type != "cpu")
                              for x in (label, *charge))  # fmt: skip
 
@@ -107,105 +63,21 @@ def _nobody_listens() -> bool:
     )
 
 
-# One call of the library ----------------------------------------------------------------------------------------------
-
-
-def _grid(z: Tensor) -> tuple[int, int, int] | None:
-    """Say how rows lie, as `inner, outer stride, inner stride`; None where classes are apart or rows lie in no grid."""
-    classes, axes, strides = z.shape[-1], z.dim(), z.stride()
-    if strides[-1] != 1 and classes > 1:
-        return None
-    if axes == 2:
-        return z.shape[0], 0, strides[0]
-    if axes == 3:
-        return z.shape[1], strides[0], strides[1]
-    return (z.numel() // classes, 0, classes) if z.is_contiguous() else None
-
-
-def _address(x: Tensor | None, dtype: torch.dtype, keep: list[Tensor]) -> int:
-    if x is None:
-        return 0
-    if x.dtype != dtype or not x.is_contiguous():
-        x = x.to(dtype).contiguous()
-    keep.append(x)  # until the library returns
-    return x.data_ptr()
-
-
-def _call(
-    task: int,
-    z: Tensor,  # (rows, K) on a grid
-    label: Tensor,
-    charge: Charge,
-    *,
-    loss: int = 0,
-    stats: Tensor | None = None,
-    gradient: Tensor | None = None,
-    up: Tensor | None = None,
-    mean: int = 0,
-    average: bool = False,
-    ignore_index: int = _NO_LABEL,
-    scale: float = 1.0,
-) -> int:
-    """Run the kernel. Returns the first row whose label is no class, or -1."""
-    a, b, prior, weight, allowed, keep, _, z_loss, softcap = charge
-    sums, K = _eager.wide(z.dtype), z.shape[-1]
-    held: list[Tensor] = []
-    soft = label if label.is_floating_point() else None
-    ups = up is not None and up.dim() and any(up.stride())
-    fresh = gradient is not None and gradient.data_ptr() != z.data_ptr()
-    job = _JOB.pack(
-        z.data_ptr(), 0 if gradient is None else gradient.data_ptr(),
-        _address(label, torch.int64, held) if soft is None else 0, loss, 0 if stats is None else stats.data_ptr(),
-        _address(a, sums, held) if isinstance(a, Tensor) else 0,
-        _address(b, sums, held) if isinstance(b, Tensor) else 0,
-        _address(prior, sums, held), _address(allowed, torch.bool, held), _address(keep, torch.bool, held),
-        _address(soft, sums, held), _address(weight, sums, held),
-        _address(up, sums, held) if ups or up is None else up.data_ptr(),
-        mean, z.numel() // K, K, *(_grid(z) or ()),
-        isinstance(a, Tensor) and a.dim() > 0, isinstance(b, Tensor) and b.dim() > 0, bool(ups),
-        0 if prior is None or prior.dim() == 1 and z.dim() > 1 else K,
-        0 if allowed is None or allowed.dim() == 1 and z.dim() > 1 else K,
-        ignore_index, average, _DTYPES[z.dtype], task, torch.get_num_threads(), _PATH, fresh,
-        0.0 if isinstance(a, Tensor) else a, 0.0 if isinstance(b, Tensor) else b, scale, z_loss, softcap or 0.0)  # fmt: skip
-    return int(_LIBRARY.labelsmooth_run(job))  # type: ignore[union-attr]
-
-
-def _forward(z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
-    """Give the loss of each row, and m, s, Σc for the backward: (rows) and (3, rows)."""
-    rows = z.shape[:-1]
-    both = torch.empty((4, *rows), dtype=_eager.wide(z.dtype))
-    z = z if _grid(z) else z.contiguous()
-    loss = torch.empty(rows, dtype=both.dtype)
-    _call(_LOSS, z, label, charge, loss=loss.data_ptr(), stats=both)
-    return loss, both
-
-
-def _backward(up: Tensor, z: Tensor, label: Tensor, stats: Tensor, charge: Charge) -> Tensor:
-    """Give the gradient, dense, classes last."""
-    if _grid(z):
-        gradient = torch.empty(z.shape, dtype=z.dtype)
-    else:
-        z = gradient = z.contiguous()  # a copy anyway: overwrite it
-    _call(_GRADIENT, z, label, charge, stats=stats, gradient=gradient, up=up)
-    return gradient
-
-
-# Autograd -------------------------------------------------------------------------------------------------------------
-
-
 def row_losses(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
     """Give the loss of each row, as `_eager.row_losses` does; `serves` has said yes."""
     if torch.compiler.is_compiling():
-        loss = _as_operator(logits, label, charge)
+        loss = row_losses_operator(logits, label, charge)
     elif logits.requires_grad and torch.is_grad_enabled():
         loss = _Rows.apply(logits, label, charge, False)  # type: ignore[no-untyped-call]
     else:
-        loss = _forward(logits, label, charge)[0]
+        loss = library.forward(logits, label, charge)[0]
     return _above_floor(loss, label, charge, logits.shape[-1])
 
 
 def row_losses_in_place(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
     """Give the loss of each row; the backward writes the gradient over the logits."""
+    if torch.compiler.is_compiling():
+        raise RuntimeError("inplace=True is not available under torch.compile: drop it")
     if not logits.requires_grad or not torch.is_grad_enabled():
         return row_losses(logits, label, charge)
     _may_be_overwritten(logits)
@@ -213,10 +85,14 @@ def row_losses_in_place(logits: Tensor, label: Tensor, charge: Charge) -> Tensor
     return _above_floor(loss, label, charge, logits.shape[-1])
 
 
+def _above_floor(loss: Tensor, label: Tensor, charge: Charge, classes: int) -> Tensor:
+    return loss - _eager.floor(label, charge, like=loss, classes=classes) if charge.minus_floor else loss
+
+
 class _Rows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, label: Tensor, charge: Charge, inplace: bool) -> Tensor:  # noqa: FBT001
-        loss, stats = _forward(logits, label, charge)
+    def forward(ctx: Any, logits: Tensor, label: Tensor, charge: Charge, inplace: bool) -> Tensor:
+        loss, stats = library.forward(logits, label, charge)
         ctx.save_for_backward(logits, label, stats, *(x for x in charge if isinstance(x, Tensor)))
         ctx.charge, ctx.inplace = charge, inplace
         return loss
@@ -228,7 +104,7 @@ class _Rows(torch.autograd.Function):
             return _overwrite(up, logits, label, stats, ctx.charge), None, None, None
         if torch.is_grad_enabled() or not _nobody_listens():
             return _differentiable(up, logits, label, ctx.charge), None, None, None
-        return _backward(up, logits, label, stats, ctx.charge), None, None, None
+        return library.backward(up, logits, label, stats, ctx.charge), None, None, None
 
 
 def _differentiable(up: Tensor, logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
@@ -241,27 +117,140 @@ def _differentiable(up: Tensor, logits: Tensor, label: Tensor, charge: Charge) -
 
 
 def _overwrite(up: Tensor, logits: Tensor, label: Tensor, stats: Tensor, charge: Charge) -> Tensor:
-    if torch.is_grad_enabled():
-        raise RuntimeError(_NOT_DIFFERENTIABLE_TWICE)
+    if torch.is_grad_enabled() or not _nobody_listens():
+        raise RuntimeError(NOT_TWICE)
     gradient = logits.detach()
-    _call(_GRADIENT, gradient, label, charge, stats=stats, gradient=gradient, up=up)
-    torch.autograd.graph.increment_version(logits)  # whoever saved the logits and reads them now is told by autograd
+    library.call(library.GRADIENT, gradient, label, charge, stats=stats, gradient=gradient, up=up)
+    torch.autograd.graph.increment_version(logits)
     return gradient
 
 
 def _may_be_overwritten(logits: Tensor) -> None:
     whole = logits._base if logits._base is not None else logits  # noqa: SLF001
     if logits.is_leaf or (whole.is_leaf and whole.requires_grad):
-        raise ValueError("inplace=True would overwrite a leaf that requires a gradient, or a view of one: drop inplace, "
-                         "or pass logits that were computed from it")  # fmt: skip
-    grid, K = _grid(logits), logits.shape[-1]
-    apart = grid is not None and (grid[2] >= K or logits.shape[-2] == 1)
-    if apart and logits.dim() == 3:
-        apart = grid[1] >= (logits.shape[1] - 1) * grid[2] + K or logits.shape[0] == 1  # type: ignore[index]
-    if not apart:
-        raise ValueError(f"inplace=True needs logits whose classes lie next to each other in memory and whose rows do not "
-                         f"overlap, got shape {tuple(logits.shape)} with strides {logits.stride()}: drop inplace")  # fmt: skip
+        raise ValueError(LEAF)
+    if not _apart(logits):
+        raise ValueError(f"inplace=True needs classes next to each other in memory and rows that do not overlap, got "
+                         f"shape {tuple(logits.shape)} with strides {logits.stride()}: drop inplace")  # fmt: skip
 
 
-def _above_floor(loss: Tensor, label: Tensor, charge: Charge, classes: int) -> Tensor:
-    return loss - _eager.floor(label, charge, like=loss, classes=classes) if charge.minus_floor else loss
+def _apart(logits: Tensor) -> bool:
+    """Say whether each row, and each group of rows, ends before the next begins."""
+    if library.grid(logits) is None:
+        return False
+    axes = sorted(zip(logits.stride()[:-1], logits.shape[:-1], strict=True))
+    end = logits.shape[-1]
+    for stride, size in axes:
+        if size > 1 and stride < end:
+            return False
+        end += (size - 1) * stride
+    return True
+
+
+# Loss and gradient in one call ----------------------------------------------------------------------------------------
+
+
+def at_once(logits: Tensor, label: Tensor, charge: Charge, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """Give the reduced loss, its gradient already written: one pass over the logits, for who will push 1 back.
+
+    Args:
+        logits: (rows, K), as `row_losses` takes them.
+        label: as `row_losses` takes it.
+        charge: as `row_losses` takes it.
+        reduce: from the losses of the rows to a number, linear in them.
+
+    Returns:
+        A scalar. Its backward multiplies the gradient once more where something else than 1 is pushed.
+
+    """
+    if torch.compiler.is_compiling() or not (logits.requires_grad and torch.is_grad_enabled()):
+        return reduce(row_losses(logits, label, charge))
+    with torch.enable_grad():
+        rows = torch.zeros(label.shape[: logits.dim() - 1], dtype=_eager.wide(logits.dtype), requires_grad=True)
+        (up,) = torch.autograd.grad(reduce(rows), rows)
+    once: Tensor = _AtOnce.apply(logits, label, charge, up, reduce)  # type: ignore[no-untyped-call]
+    return once
+
+
+class _AtOnce(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, label: Tensor, charge: Charge, up: Tensor, reduce: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        loss, gradient = library.forward_and_backward(up, logits, label, charge)
+        ctx.save_for_backward(gradient)
+        return reduce(_above_floor(loss, label, charge, logits.shape[-1]))
+
+    @staticmethod
+    def backward(ctx: Any, push: Tensor) -> tuple[Tensor, None, None, None, None]:
+        if torch.is_grad_enabled():  # `once_differentiable` would pass the gradient on as a constant
+            raise RuntimeError(ONLY_ONCE)
+        (gradient,) = ctx.saved_tensors
+        # A view shares the version counter: whoever writes into .grad and then runs a second backward is told so.
+        return gradient * push if push.item() != 1 else gradient.view_as(gradient), None, None, None, None
+
+
+# The plain case -------------------------------------------------------------------------------------------------------
+
+
+def plain_loss(logits: Any, label: Any, epsilon: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
+    """Give the reduced loss of (N, K) logits and int64 labels under a uniform prior, or None if it has to be looked at.
+
+    Labels are checked and rows counted in the kernel, in the one call: on 16 rows of 10 classes everything else costs
+    more than the loss. None also where something is wrong, such as a label: the longer way knows what to say of it.
+    """
+    if (
+        torch.compiler.is_compiling() or not available() or type(logits) not in _TENSORS or type(label) is not Tensor
+        or logits.dim() != 2 or label.dim() != 1 or not _nobody_listens() or label.dtype != torch.int64
+        or logits.dtype not in library.DTYPES or type(epsilon) is not float or not 0.0 <= epsilon <= 1.0
+        or type(ignore_index) is not int or reduction not in _REDUCTIONS or abs(ignore_index) > 2**62
+    ):  # fmt: skip
+        return None
+    (N, K), (stride, apart) = logits.shape, logits.stride()
+    if (
+        label.shape[0] != N or apart != 1 or not N or not K or not (logits.is_cpu and label.is_cpu)
+        or not label.is_contiguous() or logits.layout != torch.strided
+    ):  # fmt: skip
+        return None
+    how, sums = _REDUCTIONS[reduction], _eager.wide(logits.dtype)
+    stats = torch.empty((4, N), dtype=sums)
+    loss = torch.empty((N,) if not how else (), dtype=sums)
+    at = stats.data_ptr()
+    rows = loss.data_ptr() if not how else at + 3 * N * stats.itemsize  # losses that are summed need no tensor
+    numbers = (label.data_ptr(), rows, at, loss.data_ptr() if how else 0, N, K, stride, ignore_index, how == 2,
+               library.DTYPES[logits.dtype], 1.0 - epsilon, epsilon)  # fmt: skip
+    if library.plain_call(library.LOSS, logits.data_ptr(), 0, 0, numbers) >= 0:
+        return None
+    if not (logits.requires_grad and torch.is_grad_enabled()):
+        return loss
+    result: Tensor = _Plain.apply(logits, label, stats, [loss], numbers)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Plain(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, label: Tensor, stats: Tensor, loss: list[Tensor], numbers: tuple[Any, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(logits, label, stats)
+        ctx.numbers = numbers
+        return loss[0]
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None, None]:
+        logits, label, stats = ctx.saved_tensors
+        _, _, _, _, N, K, _, ignore_index, average, *rest = ctx.numbers
+        if torch.is_grad_enabled() or not _nobody_listens():
+            keep = label != ignore_index
+            up = up / keep.sum() if average else up
+            charge = Charge(rest[1], rest[2], keep=keep)
+            return _differentiable(up.expand(N), logits, label.where(keep, 0), charge), None, None, None, None
+        # Saved tensors may have come back from elsewhere: a checkpoint, a hook that keeps them on disk.
+        logits = logits if logits.stride(1) == 1 else logits.contiguous()
+        up = up.contiguous()
+        gradient = torch.empty((N, K), dtype=logits.dtype)
+        numbers = (label.data_ptr(), 0, stats.data_ptr(), 0, N, K, logits.stride(0), ignore_index, average, *rest)
+        library.plain_call(
+            library.GRADIENT, logits.data_ptr(), gradient.data_ptr(), up.data_ptr(), numbers, ups=up.dim() == 1
+        )
+        return gradient, None, None, None, None

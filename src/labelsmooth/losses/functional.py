@@ -24,6 +24,7 @@ from labelsmooth.maths.conventions import weighting_named
 from . import _checks, _cpu, _eager
 from ._options import Charge, Folded, Given, Mask, Words, fold
 
+NOTHING = (None,) * 8
 Kernel = Callable[[Tensor, Tensor, Charge], Tensor]
 
 NOT_IN_PLACE = (
@@ -119,6 +120,13 @@ def cross_entropy(
     `ValueError`.
 
     """
+    given = (weight, prior, class_mask, row_weight, softcap, class_dim, normalizer, validate)
+    if given == NOTHING and not (z_loss or padded_classes or gradient_in_forward or inplace) and (
+        convention == weighting == "torch" and all_ignored == "nan"):  # fmt: skip
+        # Most calls: reading them at length would take longer than a small batch's loss.
+        loss = _cpu.plain_loss(input, target, label_smoothing, ignore_index, reduction)
+        if loss is not None:
+            return loss
     batch = read(input, target, Words(
         weight, ignore_index, reduction, label_smoothing, prior, class_mask, row_weight, convention, weighting, z_loss,
         softcap, padded_classes, class_dim, normalizer, all_ignored, validate, gradient_in_forward, inplace))  # fmt: skip
@@ -157,6 +165,8 @@ def _at_once(batch: Batch) -> Tensor:
         )
     if batch.words.inplace:
         raise RuntimeError(NOT_IN_PLACE)
+    if _cpu.serves(batch.logits, batch.given.label, batch.folded.charge):
+        return _cpu.at_once(batch.logits, batch.given.label, batch.folded.charge, lambda rows: reduced(rows, batch))
 
     def loss(z: Tensor) -> Tensor:
         return reduced(_eager.row_losses(z, batch.given.label, batch.folded.charge), batch)
