@@ -24,7 +24,6 @@ from torch import nn  # noqa: E402
 from labelsmooth.losses import LabelSmoothingCrossEntropy, cross_entropy, loss_parts  # noqa: E402
 
 TEN = torch.arange(10)
-LEARNED = {"label_smoothing", "prior"}
 
 
 def both(loss: Any, logits: Any, *args: Any, **words: Any) -> LossAndGradient:
@@ -282,7 +281,8 @@ def test_a_scaler_saves_the_gradient_from_underflow() -> None:
     agree(logits.grad[0].float(), expected, budget=2.0**-11, what="the scaled gradient, rounded once")
     once = logits.detach().clone().requires_grad_()
     cross_entropy(once, target, label_smoothing=0.1, gradient_in_forward=True).backward(torch.tensor(scale))
-    assert abs(once.grad[0].float() - expected).max() > 1e-3, "the gradient in the forward is said not to be saved"
+    off = abs(once.grad[0].float() - expected).max()
+    assert 1e-3 < off < 1e-2, "the gradient in the forward is said not to be saved, yet it is multiplied by the scale"
 
 
 @pytest.mark.parametrize("normalised", [True, False])

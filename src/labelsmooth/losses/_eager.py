@@ -96,7 +96,7 @@ def terms(logits: Tensor, label: Tensor, charge: Charge, *, both: bool = False) 
     m = z.detach().amax(-1, keepdim=True)
     z = counted(z - m, charge.keep)
     lse = z.exp().sum(-1).log()  # (rows); logsumexp would look for the maximum again
-    whole = lse + counted(m.squeeze(-1), charge.keep) if charge.z_loss else None
+    whole = lse + m.squeeze(-1) if charge.z_loss else None
     if label.is_floating_point():
         label_loss = _cross(label if charge.weight is None else label * charge.weight, z, lse)
     else:
