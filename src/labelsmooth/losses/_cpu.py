@@ -63,6 +63,11 @@ def _nobody_listens() -> bool:
     )
 
 
+def _needs_plain_torch(up: Tensor) -> bool:
+    """Say whether a backward is itself looked at: by create_graph, by a transform, or as one of many at once."""
+    return torch.is_grad_enabled() or not _nobody_listens() or not torch._C._has_storage(up)  # noqa: SLF001
+
+
 def row_losses(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
     """Give the loss of each row, as `_eager.row_losses` does; `serves` has said yes."""
     if torch.compiler.is_compiling():
@@ -102,7 +107,7 @@ class _Rows(torch.autograd.Function):
         logits, label, stats, *_ = ctx.saved_tensors  # raises where one was changed since, those of the charge included
         if ctx.inplace:
             return _overwrite(up, logits, label, stats, ctx.charge), None, None, None
-        if torch.is_grad_enabled() or not _nobody_listens():
+        if _needs_plain_torch(up):
             return _differentiable(up, logits, label, ctx.charge), None, None, None
         return library.backward(up, logits, label, stats, ctx.charge), None, None, None
 
@@ -117,7 +122,7 @@ def _differentiable(up: Tensor, logits: Tensor, label: Tensor, charge: Charge) -
 
 
 def _overwrite(up: Tensor, logits: Tensor, label: Tensor, stats: Tensor, charge: Charge) -> Tensor:
-    if torch.is_grad_enabled() or not _nobody_listens():
+    if _needs_plain_torch(up):
         raise RuntimeError(NOT_TWICE)
     gradient = logits.detach()
     library.call(library.GRADIENT, gradient, label, charge, stats=stats, gradient=gradient, up=up)
@@ -240,7 +245,7 @@ class _Plain(torch.autograd.Function):
     def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None, None]:
         logits, label, stats = ctx.saved_tensors
         _, _, _, _, N, K, _, ignore_index, average, *rest = ctx.numbers
-        if torch.is_grad_enabled() or not _nobody_listens():
+        if _needs_plain_torch(up):
             keep = label != ignore_index
             up = up / keep.sum() if average else up
             charge = Charge(rest[1], rest[2], keep=keep)

@@ -96,7 +96,7 @@ def call(
     charge: Charge,
     *,
     loss: Tensor | None = None,  # (rows)
-    stats: Tensor,  # (4, rows)
+    stats: Tensor,  # (3, rows): m, s, Σc
     gradient: Tensor | None = None,  # (rows, K) dense, or z itself
     up: Tensor | None = None,  # (rows), () or expanded
 ) -> None:
@@ -134,10 +134,10 @@ def plain_call(task: int, logits: int, gradient: int, up: int, numbers: tuple[An
 
 
 def forward(z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
-    """Give the loss of each row, and what the backward needs of the forward: (rows) and (4, rows)."""
+    """Give the loss of each row, and what the backward needs of the forward: (rows) and (3, rows)."""
     rows = z.shape[:-1]
     loss = torch.empty(rows, dtype=_eager.wide(z.dtype))
-    stats = torch.empty((4, *rows), dtype=loss.dtype)
+    stats = torch.empty((3, *rows), dtype=loss.dtype)
     call(LOSS, z if grid(z) else z.contiguous(), label, charge, loss=loss, stats=stats)
     return loss, stats
 
@@ -152,7 +152,7 @@ def backward(up: Tensor, z: Tensor, label: Tensor, stats: Tensor, charge: Charge
 def forward_and_backward(up: Tensor, z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
     """Give the loss of each row and, each row times `up`, the gradient: one pass over the logits."""
     loss = torch.empty(z.shape[:-1], dtype=_eager.wide(z.dtype))
-    stats = torch.empty((4, *loss.shape), dtype=loss.dtype)
+    stats = torch.empty((3, *loss.shape), dtype=loss.dtype)
     z, gradient = _room_for_gradient(z)
     call(BOTH, z, label, charge, loss=loss, stats=stats, gradient=gradient, up=up)
     return loss, gradient

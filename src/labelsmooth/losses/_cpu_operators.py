@@ -51,7 +51,7 @@ def _row_gradient(up: Tensor, stats: Tensor, logits: Tensor, label: Tensor, *fla
 
 def _shapes_of_losses(logits: Tensor, _label: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     rows, sums = logits.shape[:-1], _eager.wide(logits.dtype)
-    return logits.new_empty(rows, dtype=sums), logits.new_empty((4, *rows), dtype=sums)
+    return logits.new_empty(rows, dtype=sums), logits.new_empty((3, *rows), dtype=sums)
 
 
 def _shape_of_gradient(_up: Tensor, _stats: Tensor, logits: Tensor, _label: Tensor, *_: Any) -> Tensor:
