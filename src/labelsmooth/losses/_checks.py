@@ -15,14 +15,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from labelsmooth.maths.conventions import (
-    CONVENTIONS,
-    NOT_PADDING,
-    Convention,
-    Family,
-    convention_named,
-    weighting_named,
-)
+from labelsmooth.maths.conventions import CONVENTIONS, NOT_PADDING, Convention, convention_named, weighting_named
 
 from . import _eager
 from ._options import Frame, Mask, Mass, Words, counted
@@ -30,6 +23,7 @@ from ._options import Frame, Mask, Mass, Words, counted
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # How far a distribution over classes may miss 1: what rounding its entries to their dtype can do, with room to spare.
 MISSES_ONE = {torch.float16: 1e-2, torch.bfloat16: 1e-2, torch.float32: 1e-5, torch.float64: 1e-5}
+MOST = torch.finfo(torch.float64).max  # the largest number that is no infinity
 REDUCTIONS = ("mean", "sum", "none")
 ALL_IGNORED = ("nan", "zero")
 
@@ -82,8 +76,8 @@ def _check_extras(words: Words) -> None:
         raise ValueError(f"padded_classes must not be below 0, got {words.padded_classes}")
 
 
-def check_classes(words: Words, family: Family, classes: int) -> None:
-    padding = words.ignore_index
+def check_classes(words: Words, convention: Convention, classes: int) -> None:
+    family, padding = convention.family, words.ignore_index
     if family.over == NOT_PADDING and not 0 <= padding < classes:
         raise ValueError(f"convention {words.convention!r} gives the padding class no mass: ignore_index must be that "
                          f"class, 0 to {classes - 1}, got {padding}")  # fmt: skip
@@ -185,7 +179,7 @@ def row_weight_of(frame: Frame, row_weight: Tensor) -> Tensor:
 
 
 def _not_negative(frame: Frame, name: str, x: Tensor) -> Tensor:
-    if frame.look and (at := first(~((x >= 0) & x.isfinite()))) is not None:
+    if frame.look and not _between(x, 0.0, MOST) and (at := first(~((x >= 0) & x.isfinite()))) is not None:
         raise ValueError(f"{name}{list(at)} is {x[at].item():.6g}, expected a finite number not below 0")
     return x.to(frame.dtype)
 
@@ -206,10 +200,9 @@ def allowed_of(frame: Frame, mask: Mask) -> Tensor:
 
 def indices(frame: Frame, target: Tensor, ignore_index: int, row_weight: Tensor | None) -> Labels:
     y = target.long()  # (rows)
-    if frame.look and row_weight is None and y.numel() and not 0 <= ignore_index < frame.classes:
-        low, high = y.aminmax()
-        if low.item() >= 0 and high.item() < frame.classes:
-            return y, None, None  # every row counts, and the logits need no second copy without those that do not
+    every = row_weight is None and not 0 <= ignore_index < frame.classes
+    if every and frame.look and _between(y, 0, frame.classes - 1):
+        return y, None, None  # every row counts, and the logits need no second copy without those that do not
     outside = (y < 0) | (y >= frame.classes)
     keep = _and(y != ignore_index, _weighed(row_weight))
     wrong = outside & keep
@@ -239,7 +232,7 @@ def prior_of(frame: Frame, prior: Tensor, keep: Tensor | None) -> Tensor:
 def _check_distribution(frame: Frame, name: str, x: Tensor, dtype: torch.dtype, keep: Tensor | None) -> None:
     if not frame.look:
         return
-    if (at := first(~(x >= 0))) is not None:
+    if not _between(x, 0.0, MOST) and (at := first(~(x >= 0))) is not None:
         mass = x[at].item()
         raise ValueError(f"{name}{of_row(at[:-1])} gives class {at[-1]} the mass {mass:.6g}, expected none below 0")
     total = x.detach().sum(-1)  # (rows) or ()
@@ -277,6 +270,14 @@ def _weighed(row_weight: Tensor | None) -> Tensor | None:
 
 def _and(a: Tensor, b: Tensor | None) -> Tensor:
     return a if b is None else a & b
+
+
+def _between(x: Tensor, low: float, high: float) -> bool:
+    """Say by two numbers whether all is well: NaN is in no range, and nothing is left to the longer way."""
+    if not x.numel() or x.dtype == torch.bool:
+        return False
+    least, most = x.detach().aminmax()
+    return bool(least.item() >= low and most.item() <= high)
 
 
 def floating(name: str, x: Tensor) -> None:

@@ -191,7 +191,7 @@ def read(logits: Tensor, target: Tensor, words: Words) -> Batch:
     """Check what the user gave and bring it down to numbers."""
     convention = _checks.check_words(words)
     frame = _checks.frame_of(logits, words)
-    _checks.check_classes(words, convention.family, frame.classes)
+    _checks.check_classes(words, convention, frame.classes)
     soft = _checks.is_soft(frame, target)
     _checks.accepted(words, convention, soft=soft)
     row_weight = None if words.row_weight is None else _checks.row_weight_of(frame, words.row_weight)
