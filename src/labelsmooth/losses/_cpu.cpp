@@ -182,7 +182,6 @@ INLINE typename Number<T>::V power(typename Number<T>::V e, typename Number<T>::
                                    typename Number<T>::V x) {
     typedef Number<T> N;
     typedef typename N::V V;
-    typedef typename N::I I;
 #if defined(__AVX512F__)
     (void)t;
     if constexpr (sizeof(T) == 4) {
@@ -194,6 +193,7 @@ INLINE typename Number<T>::V power(typename Number<T>::V e, typename Number<T>::
     }
 #else
     (void)n;
+    typedef typename N::I I;
     // Multiplied and not added to the exponent: whatever stands in t, NaN stays NaN.
     e = e * bits<V>((bits<I>(t) << N::MANTISSA) + N::ONE);
     return bits<V>(bits<I>(e) & ~bits<I>(x < N::LOWEST));
@@ -278,6 +278,23 @@ INLINE double largest(D v) {
     return most;
 }
 
+#if defined(__AVX512F__)
+template <class V>
+INLINE void past_caches(void *p, V v) {
+    if constexpr (sizeof v == 64) _mm512_stream_si512((__m512i *)p, bits<__m512i>(v));
+    else _mm256_stream_si256((__m256i *)p, bits<__m256i>(v));
+}
+#elif defined(__AVX2__)
+template <class V>
+INLINE void past_caches(void *p, V v) {
+    if constexpr (sizeof v == 32) _mm256_stream_si256((__m256i *)p, bits<__m256i>(v));
+    else memcpy(p, &v, sizeof v);
+}
+#else
+template <class V>
+INLINE void past_caches(void *p, V v) { memcpy(p, &v, sizeof v); }
+#endif
+
 // Dtypes of logits: how a vector of them is read as numbers and written back ------------------------------------------
 
 template <class T>
@@ -287,6 +304,7 @@ struct Plain {
     typedef typename Number<T>::V V;
     static INLINE V get(const T *p) { return load<V>(p); }
     static INLINE void put(T *p, V v) { memcpy(p, &v, sizeof v); }
+    static INLINE void put_past(T *p, V v) { past_caches(p, v); }
 };
 typedef Plain<float> Float32;
 typedef Plain<double> Float64;
@@ -296,14 +314,18 @@ struct BFloat16 {
     typedef float Sum;
     typedef F V;
     static INLINE F get(const uint16_t *p) { return bits<F>(__builtin_convertvector(load<H>(p), FU) << 16); }
-    static INLINE void put(uint16_t *p, F v) {
+    static INLINE H rounded(F v) {
         FU u = bits<FU>(v);
         FU even = (u + 0x7fff + ((u >> 16) & 1)) >> 16;  // half a unit, less one bit where the last one is 0
         FU nan = (u >> 16) | 0x40;
         FU is_nan = bits<FU>(v != v);
-        H h = __builtin_convertvector((even & ~is_nan) | (nan & is_nan), H);
+        return __builtin_convertvector((even & ~is_nan) | (nan & is_nan), H);
+    }
+    static INLINE void put(uint16_t *p, F v) {
+        const H h = rounded(v);
         memcpy(p, &h, sizeof h);
     }
+    static INLINE void put_past(uint16_t *p, F v) { past_caches(p, rounded(v)); }
 };
 
 struct Float16 {
@@ -312,13 +334,13 @@ struct Float16 {
     typedef F V;
 #if defined(__AVX512F__)
     static INLINE F get(const uint16_t *p) { return (F)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
-    static INLINE void put(uint16_t *p, F v) {
-        _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    static INLINE H rounded(F v) {
+        return (H)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     }
 #elif defined(__AVX2__)
     static INLINE F get(const uint16_t *p) { return (F)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
-    static INLINE void put(uint16_t *p, F v) {
-        _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    static INLINE H rounded(F v) {
+        return (H)_mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     }
 #else
     static INLINE F get(const uint16_t *p) {
@@ -328,7 +350,7 @@ struct Float16 {
         FU special = bits<FU>(magnitude > 0x7bff) & 0x7f800000u;  // infinity and NaN stay what they are
         return bits<F>(bits<FU>(x) | special | ((h & 0x8000) << 16));
     }
-    static INLINE void put(uint16_t *p, F v) {
+    static INLINE H rounded(F v) {
         FU u = bits<FU>(v);
         FU sign = (u >> 16) & 0x8000;
         u &= 0x7fffffff;
@@ -338,10 +360,14 @@ struct Float16 {
         FU special = (bits<FU>(u > 0x7f800000u) & 0x200) + 0x7c00;
         FU is_tiny = bits<FU>(u < 0x38800000u), is_large = bits<FU>(u >= 0x47800000u);
         FU r = (tiny & is_tiny) | (special & is_large) | (normal & ~is_tiny & ~is_large);
-        H h = __builtin_convertvector(r | sign, H);
-        memcpy(p, &h, sizeof h);
+        return __builtin_convertvector(r | sign, H);
     }
 #endif
+    static INLINE void put(uint16_t *p, F v) {
+        const H h = rounded(v);
+        memcpy(p, &h, sizeof h);
+    }
+    static INLINE void put_past(uint16_t *p, F v) { past_caches(p, rounded(v)); }
 };
 
 // The last lanes of a row are read into a buffer whose other lanes hold `fill`.
@@ -433,6 +459,8 @@ template <class X> struct Mass {
 };
 
 constexpr int64_t BLOCK = 2048;  // classes whose logits stay in the first cache between maximum and exponentials
+
+constexpr int64_t PAST_CACHES = 4 << 20;  // bytes of a gradient from which it may be written past the caches
 
 // While exponentials are computed the memory would be idle: it is asked for what comes next. Beyond the last row that
 // is an address that may not exist, which a prefetch ignores.
@@ -555,8 +583,10 @@ INLINE double loss_of(const Row<T> &row, const Totals &t, double z_loss, double 
 // gradient = up*(total*p - c)
 template <class X, bool GENERAL>
 INLINE void gradient_of(
-    const Row<typename X::Sum> &row, typename X::Store *g, int64_t classes, double m_, double s, double total, double up
+    const Row<typename X::Sum> &row, typename X::Store *g, int64_t classes, double m_, double s, double total, double up,
+    bool past
 ) {
+    (void)past;  // by portable code
     typedef typename X::Sum T;
     typedef typename Number<T>::V V;
     typedef Mass<X> M;
@@ -580,6 +610,19 @@ INLINE void gradient_of(
     int64_t k = 0;
     if (!GENERAL) {
         const T less = (T)(up * row.b / classes);
+#if defined(__AVX2__)
+        constexpr int BYTES = LANES * sizeof(typename X::Store);
+        if (past && BYTES >= 32) {
+            int64_t head = (int64_t)(-(intptr_t)g & (BYTES - 1)) / (int64_t)sizeof(typename X::Store);  // to a whole line
+            if (head > classes) head = classes;
+            if (head) {
+                V v = get_some<X>(z, head, -(T)INFINITY);
+                put_some<X>(g, exponential<T>(v - m) * factor - less, head);
+            }
+            for (k = head; k + LANES <= classes; k += LANES)
+                X::put_past(g + k, exponential<T>(X::get(z + k) - m) * factor - less);
+        }
+#endif
         for (; k + 2 * LANES <= classes; k += 2 * LANES) {
             V z0 = X::get(z + k), z1 = X::get(z + k + LANES);
             X::put(g + k, exponential<T>(z0 - m) * factor - less);
@@ -621,6 +664,8 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
     const int64_t K = job->classes;
     int64_t wrong = -1;
     T *const stats = (T *)job->stats;
+    // Memory that is not about to be zeroed by the system, and that no cache will hold until it is read.
+    const bool past = !job->fresh && job->gradient != job->logits && job->rows * K * (int64_t)sizeof(S) >= PAST_CACHES;
     for (int64_t r = first; r < last; r++) {
         int64_t y = job->label ? job->label[r] : -1;
         S *g = (S *)job->gradient + r * K;
@@ -663,7 +708,7 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
         if (job->task != 0) {
             double up = job->scale;
             if (job->grad_output) up *= ((const T *)job->grad_output)[r * job->grad_output_stride];
-            gradient_of<X, GENERAL>(row, g, K, m, s, total, up);
+            gradient_of<X, GENERAL>(row, g, K, m, s, total, up, past);
         }
     }
     return wrong;

@@ -99,6 +99,7 @@ def call(
     stats: Tensor,  # (3, rows): m, s, Σc
     gradient: Tensor | None = None,  # (rows, K) dense, or z itself
     up: Tensor | None = None,  # (rows), () or expanded
+    fresh: bool = False,  # nobody has touched the gradient's memory yet
 ) -> None:
     """Run the kernel on what a charge says."""
     a, b, prior, weight, allowed, keep, _, z_loss, softcap = charge
@@ -116,13 +117,9 @@ def call(
         _address(up, sums, held) if one_up is None else one_up.data_ptr(), 0, z.numel() // K, K, *(grid(z) or ()),
         a_rows is not None and a_rows.dim() > 0, b_rows is not None and b_rows.dim() > 0, one_up is None,
         0 if prior is None or prior.dim() == 1 else K, 0 if allowed is None or allowed.dim() == 1 else K,
-        _NO_LABEL, False, DTYPES[z.dtype], task, torch.get_num_threads(), PATH, _is_fresh(gradient, z),
+        _NO_LABEL, False, DTYPES[z.dtype], task, torch.get_num_threads(), PATH, fresh,
         0.0 if isinstance(a, Tensor) else a, 0.0 if isinstance(b, Tensor) else b, 1.0, z_loss, softcap or 0.0)  # fmt: skip
     LIBRARY.labelsmooth_run(job)  # type: ignore[union-attr]
-
-
-def _is_fresh(gradient: Tensor | None, z: Tensor) -> bool:
-    return gradient is not None and gradient.data_ptr() != z.data_ptr()
 
 
 def plain_call(task: int, logits: int, gradient: int, up: int, numbers: tuple[Any, ...], *, ups: bool = False) -> int:
@@ -145,7 +142,7 @@ def forward(z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
 def backward(up: Tensor, z: Tensor, label: Tensor, stats: Tensor, charge: Charge) -> Tensor:
     """Give the gradient, dense, classes last."""
     z, gradient = _room_for_gradient(z)
-    call(GRADIENT, z, label, charge, stats=stats, gradient=gradient, up=up)
+    call(GRADIENT, z, label, charge, stats=stats, gradient=gradient, up=up, fresh=z is not gradient)
     return gradient
 
 
@@ -154,7 +151,7 @@ def forward_and_backward(up: Tensor, z: Tensor, label: Tensor, charge: Charge) -
     loss = torch.empty(z.shape[:-1], dtype=_eager.wide(z.dtype))
     stats = torch.empty((3, *loss.shape), dtype=loss.dtype)
     z, gradient = _room_for_gradient(z)
-    call(BOTH, z, label, charge, loss=loss, stats=stats, gradient=gradient, up=up)
+    call(BOTH, z, label, charge, loss=loss, stats=stats, gradient=gradient, up=up, fresh=z is not gradient)
     return loss, gradient
 
 
