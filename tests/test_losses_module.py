@@ -57,6 +57,8 @@ def test_epsilon_given_by_both_names_is_a_type_error() -> None:
         ({"reduction": "average"}, "reduction must be one of mean, sum, none, got 'average'"),
         ({"convention": "binary"}, "no softmax loss"),
         ({"weighting": "keras"}, "unknown weighting 'keras'"),
+        ({"all_ignored": "one"}, "all_ignored must be one of nan, zero, got 'one'"),
+        ({"z_loss": -1}, "z_loss must be a finite number not below 0, got -1"),
     ],
 )
 def test_what_cannot_be_is_refused_when_the_loss_is_made(words: dict[str, Any], message: str) -> None:
@@ -69,14 +71,33 @@ def test_every_keyword_reaches_the_function() -> None:
     words: dict[str, Any] = {
         "weight": torch.tensor([2.0, 3, 4, 5, 6]), "ignore_index": 1, "reduction": "sum", "prior": torch.full((5,), 0.2),
         "class_mask": torch.tensor([True, True, True, True, False]), "convention": "renormalised", "weighting": "nll",
-        "class_dim": -1, "validate": True,
+        "class_dim": -1, "validate": True, "z_loss": 0.3, "softcap": 4.0, "padded_classes": 0, "all_ignored": "zero",
+        "gradient_in_forward": True, "inplace": False,
     }  # fmt: skip
+    assert {*words, "label_smoothing"} == LabelSmoothingCrossEntropy()._words().keys()
     batch = {"row_weight": torch.tensor([[2.0, 1.0]]), "normalizer": 3.0}
     ours = LabelSmoothingCrossEntropy(0.2, **words)(logits, target, **batch)
     agree(ours, cross_entropy(logits, target, label_smoothing=0.2, **words, **batch), budget=0, what="all keywords")
-    for name, other in {"weight": None, "ignore_index": -100, "convention": "torch", "weighting": "label"}.items():
+    others = {
+        "weight": None,
+        "ignore_index": -100,
+        "convention": "torch",
+        "weighting": "label",
+        "z_loss": 0.0,
+        "softcap": None,
+    }
+    for name, other in others.items():
         changed = LabelSmoothingCrossEntropy(0.2, **{**words, name: other})(logits, target, **batch)
         assert not torch.equal(ours, changed), name
+
+
+def test_the_mean_of_nothing_and_padding_reach_the_function() -> None:
+    nothing = torch.full((5,), -100)
+    assert LabelSmoothingCrossEntropy()(X, nothing).isnan()
+    agree(LabelSmoothingCrossEntropy(all_ignored="zero")(X, nothing).item(), 0.0, budget=0, what="nothing")
+    padded = torch.cat([X, torch.full((5, 3), 7.0)], dim=1)
+    got = LabelSmoothingCrossEntropy(padded_classes=3)(padded, Y)
+    agree(got, LabelSmoothingCrossEntropy()(X, Y), budget=FLOAT32, what="padding")
 
 
 def test_looking_at_values_can_be_turned_off() -> None:

@@ -397,9 +397,9 @@ def test_a_loose_dependency_is_caught(tmp_path: Path, pins: str, says: str) -> N
 def test_a_file_left_out_of_the_wheel_is_caught(tmp_path: Path) -> None:
     _tree(tmp_path / "src", {"__init__.py": "", "data/logits.csv": "", "data/source.txt": ""})
     (tmp_path / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[build-system]\nrequires = ["scikit-build-core"]\nbuild-backend = "scikit_build_core.build"\n'
         '[project]\nname = "labelsmooth"\nversion = "0"\nrequires-python = ">=3.11"\n'
-        '[tool.hatch.build.targets.wheel]\npackages = ["src/labelsmooth"]\nexclude = ["*.csv"]\n',
+        '[tool.scikit-build]\nwheel.cmake = false\nwheel.packages = ["src/labelsmooth"]\nwheel.exclude = ["*.csv"]\n',
         encoding="utf-8",
     )
     found = house.left_out_of_the_wheel(tmp_path, tmp_path / "out")

@@ -14,7 +14,8 @@ It is the fallback and the referee of the native kernels, so it is written to be
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class Terms(NamedTuple):
 
     label_loss: Tensor  # (rows) H(q,p) = lse·Σq − Σ q·z
     prior_loss: Tensor | None  # (rows) H(v,p) = lse·Σv − Σ v·z; None where nothing is spread
+    lse: Tensor | None  # (rows) with the maximum put back; None where nobody asks for λ·lse²
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -46,26 +48,62 @@ def row_losses(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
         (rows), float32, or float64 for float64 logits.
 
     """
-    loss = mix(terms(logits, label, charge), charge.label, charge.spread, charge.keep)
-    return loss - floor(label, charge, like=loss, classes=logits.shape[-1]) if charge.minus_floor else loss
+    parts = terms(logits, label, charge)
+    loss = mix(parts, charge.label, charge.spread, charge.keep)
+    if charge.minus_floor:
+        loss = loss - floor(label, charge, like=loss, classes=logits.shape[-1])
+    return loss if parts.lse is None else loss + z_loss(parts.lse, charge)
+
+
+def at_once(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    """Give the loss and keep its gradient, so that nothing else of the size of the logits lives until the backward.
+
+    A compiler plans that by itself and gets the plain loss; so does who asks for no gradient.
+    """
+    if torch.compiler.is_compiling() or not (logits.requires_grad and torch.is_grad_enabled()):
+        return loss(logits)
+    once: Tensor = _AtOnce.apply(logits, loss)  # type: ignore[no-untyped-call]
+    return once
+
+
+class _AtOnce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        with torch.enable_grad():
+            z = logits.detach().requires_grad_()
+            value = loss(z)
+        ctx.save_for_backward(*torch.autograd.grad(value, z))
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, push: Tensor) -> tuple[Tensor, None]:
+        if torch.is_grad_enabled():  # `once_differentiable` would pass the gradient on as a constant
+            raise RuntimeError("gradient_in_forward gives no second derivative: drop it where create_graph is used")
+        (gradient,) = ctx.saved_tensors
+        return gradient * push, None
 
 
 def terms(logits: Tensor, label: Tensor, charge: Charge, *, both: bool = False) -> Terms:
     """Reduce the logits to two numbers a row, the second only if it is charged or `both` are wanted."""
     z = logits.to(wide(logits.dtype))  # (rows, K)
+    if charge.softcap is not None:
+        z = counted(z, charge.keep)  # first, as tanh sends 0·NaN back from what is taken out after it
+        z = z if charge.allowed is None else torch.where(charge.allowed, z, 0.0)
+        z = charge.softcap * (z / charge.softcap).tanh()
     if charge.allowed is not None:
         z = torch.where(charge.allowed, z, -torch.inf)
     # Detached: the loss does not depend on m, so neither its gradient nor its second derivative needs m's.
-    z = z - z.detach().amax(-1, keepdim=True)
-    z = counted(z, charge.keep)
+    m = z.detach().amax(-1, keepdim=True)
+    z = counted(z - m, charge.keep)
     lse = z.exp().sum(-1).log()  # (rows); logsumexp would look for the maximum again
+    whole = lse + m.squeeze(-1) if charge.z_loss else None
     if label.is_floating_point():
         label_loss = _cross(label if charge.weight is None else label * charge.weight, z, lse)
     else:
         label_loss = lse - z.gather(-1, label.unsqueeze(-1)).squeeze(-1)
     if not (both or isinstance(charge.spread, Tensor) or charge.spread):
-        return Terms(label_loss, None)
-    return Terms(label_loss, lse - z.mean(-1) if charge.prior is None else _cross(charge.prior, z, lse))
+        return Terms(label_loss, None, whole)
+    return Terms(label_loss, lse - z.mean(-1) if charge.prior is None else _cross(charge.prior, z, lse), whole)
 
 
 def mix(parts: Terms, label: Mass, spread: Mass, keep: Tensor | None) -> Tensor:
@@ -74,6 +112,11 @@ def mix(parts: Terms, label: Mass, spread: Mass, keep: Tensor | None) -> Tensor:
     if parts.prior_loss is not None:
         loss = loss + _times(spread, parts.prior_loss)
     return counted(loss, keep)
+
+
+def z_loss(lse: Tensor, charge: Charge) -> Tensor:
+    """Give λ·lse² of each row that counts."""
+    return counted(charge.z_loss * lse * lse, charge.keep)
 
 
 def floor(label: Tensor, charge: Charge, *, like: Tensor, classes: int) -> Tensor:

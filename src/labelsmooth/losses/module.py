@@ -15,17 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from . import _eager
+from ._checks import check_words
 from ._options import Mask, Words
-from .functional import check_words, cross_entropy, read, reduced
+from .functional import cross_entropy, read, reduced
 
 
 class LossParts(NamedTuple):
-    """The loss and what it is made of, each reduced like the loss."""
+    """The loss and what it is made of, each reduced like the loss, which is their mixture plus the z-loss."""
 
     loss: Tensor
     label_loss: Tensor  # H(q,p): the loss without smoothing, exp of whose mean is the perplexity
     prior_loss: Tensor  # H(u,p), or H(v,p) where the label is left out of the spreading
     floor: Tensor  # the smallest value the loss can have
+    z_loss: Tensor  # λ·lse², 0 unless asked for
 
 
 class LabelSmoothingCrossEntropy(nn.Module):
@@ -42,8 +44,14 @@ class LabelSmoothingCrossEntropy(nn.Module):
         class_mask: `(K,)` bool, True for a class that may be predicted, a buffer; or "finite".
         convention: whose target; see `cross_entropy`.
         weighting: what class weights mean; see `cross_entropy`.
+        z_loss: λ: every row pays λ·lse² more.
+        softcap: c: the logits are c·tanh(z/c).
+        padded_classes: how many trailing columns of the logits are no classes.
         class_dim: the class axis of the logits; default 1, or 0 for a single row.
+        all_ignored: the mean of no row: "nan" or "zero".
         validate: whether to look at values; see `cross_entropy`.
+        gradient_in_forward: compute the gradient with the loss; see `cross_entropy`.
+        inplace: write the gradient over the logits; see `cross_entropy`.
         ε: label_smoothing by the name it has in the formula.
 
     Returns:
@@ -83,8 +91,14 @@ class LabelSmoothingCrossEntropy(nn.Module):
         class_mask: Mask | None = None,
         convention: str = "torch",
         weighting: str = "torch",
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        padded_classes: int = 0,
         class_dim: int | None = None,
+        all_ignored: str = "nan",
         validate: bool | None = None,
+        gradient_in_forward: bool = False,
+        inplace: bool = False,
         ε: float | Tensor | None = None,  # noqa: PLC2401  the paper's letter, as the post writes it
     ) -> None:
         super().__init__()
@@ -99,8 +113,14 @@ class LabelSmoothingCrossEntropy(nn.Module):
         self.reduction = reduction
         self.convention = convention
         self.weighting = weighting
+        self.z_loss = z_loss
+        self.softcap = softcap
+        self.padded_classes = padded_classes
         self.class_dim = class_dim
+        self.all_ignored = all_ignored
         self.validate = validate
+        self.gradient_in_forward = gradient_in_forward
+        self.inplace = inplace
         check_words(Words(**self._words()))
 
     def forward(
@@ -148,7 +168,8 @@ class LabelSmoothingCrossEntropy(nn.Module):
 
     def _words(self) -> dict[str, Any]:
         names = ("label_smoothing", "weight", "ignore_index", "reduction", "prior", "class_mask", "convention",
-                 "weighting", "class_dim", "validate")  # fmt: skip
+                 "weighting", "z_loss", "softcap", "padded_classes", "class_dim", "all_ignored", "validate",
+                 "gradient_in_forward", "inplace")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
 
@@ -163,18 +184,18 @@ def loss_parts(input: Tensor, target: Tensor, **words: Any) -> LossParts:  # noq
         **words: the keywords of `cross_entropy`.
 
     Returns:
-        `LossParts(loss, label_loss, prior_loss, floor)`, each in shape and dtype what `cross_entropy` returns; the
-        logits are read once for all four. Class weights are in the parts as they are in the loss. For a convention that
-        takes KL the loss is the mixture minus H(q'), and the floor is 0.
+        `LossParts(loss, label_loss, prior_loss, floor, z_loss)`, each in shape and dtype what `cross_entropy` returns;
+        the logits are read once for all five. Class weights are in the parts as they are in the loss. For a convention
+        that takes KL the loss is the mixture minus H(q'), and the floor is 0.
 
     Raises:
-        ValueError: as `cross_entropy`.
+        ValueError: as `cross_entropy`, and for `gradient_in_forward` and `inplace`, which are about one loss.
         TypeError: as `cross_entropy`, and for a keyword that it has not.
 
     Example:
         >>> parts = loss_parts(torch.tensor([[4.2, -2.4]]), torch.tensor([0]), label_smoothing=0.1)
         >>> [round(part.item(), 4) for part in parts]
-        [0.3314, 0.0014, 3.3014, 0.1985]
+        [0.3314, 0.0014, 3.3014, 0.1985, 0.0]
 
     Reference:
         Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", section 7, 2016.
@@ -182,6 +203,8 @@ def loss_parts(input: Tensor, target: Tensor, **words: Any) -> LossParts:  # noq
     Unlike `cross_entropy` it computes H(u,p) even at ε = 0, and always on the eager path.
 
     """
+    if words.get("inplace") or words.get("gradient_in_forward"):
+        raise ValueError("the parts of the loss each have a gradient: drop inplace and gradient_in_forward")
     batch = read(input, target, Words(**words))
     charge, factors = batch.folded.charge, batch.folded.factors
     terms = _eager.terms(batch.logits, batch.given.label, charge, both=True)
@@ -191,4 +214,6 @@ def loss_parts(input: Tensor, target: Tensor, **words: Any) -> LossParts:  # noq
     prior_loss = _eager.mix(terms, *factors.masses(0.0, 1.0), charge.keep)
     if charge.minus_floor:
         loss, floor = loss - floor, torch.zeros_like(floor)
-    return LossParts(*(reduced(rows, batch) for rows in (loss, label_loss, prior_loss, floor)))
+    z_loss = torch.zeros_like(loss) if terms.lse is None else _eager.z_loss(terms.lse, charge)
+    loss = loss + z_loss
+    return LossParts(*(reduced(rows, batch) for rows in (loss, label_loss, prior_loss, floor, z_loss)))

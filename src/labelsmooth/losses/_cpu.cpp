@@ -1,0 +1,932 @@
+// The row kernel on a CPU: loss and gradient of smoothed cross-entropy, row by row. `_cpu.py` loads it through a C ABI.
+//
+// What shaped it:
+// - Memory decides. The forward reads the logits once: maximum, sum of exponentials and linear part are taken block by
+//   block while a block lies in the first cache, and a larger maximum found later rescales what was summed. The backward
+//   reads once and writes once. In one call the second read of a row comes from the cache.
+// - Logits are summed in float (float64 ones in double): inside a block in the lanes of vectors, across blocks in double.
+//   Saved are the row's maximum m and s = sum of exp(z - m), not log-sum-exp: p = exp(z - m)/s is then as exact for
+//   logits near 10,000 as for logits near 0.
+// - Infinities and NaN keep their meaning, so nothing is compiled with -ffast-math, and where the sign of a comparison
+//   matters for NaN a comment says so.
+// - A charge is c = a*q + b*v, as in `_options.py`: loss = lse*sum(c) - sum(c*z), gradient = grad_output*(p*sum(c) - c).
+//   The gradient is formed in the dtype of the sums, grad_output included, and rounded once.
+// - This file is compiled once for each instruction set, as LABELSMOOTH_PATH says; only the compilation without it has
+//   the C ABI and chooses. Functions have internal linkage and come from no library, lest the linker keep an AVX-512 copy
+//   of something that all share.
+// - Threads are those torch has already: the caller's OpenMP runtime is looked for in the process and entered through
+//   GOMP_parallel, so there is never a second one, whatever compiled this. Without one, std::thread.
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#ifndef LABELSMOOTH_PATH
+#define LABELSMOOTH_PATH portable
+#define LABELSMOOTH_DISPATCH 1
+#endif
+#define JOIN2(a, b) a##b
+#define JOIN(a, b) JOIN2(a, b)
+
+#define INLINE inline __attribute__((always_inline))
+
+// One call. Every field has 8 bytes; `_cpu.py` packs it in this order. A pointer may be null where "or" stands.
+struct LabelsmoothJob {
+    const void *logits;        // (rows, K), classes next to each other
+    void *gradient;            // (rows, K), may be `logits` itself
+    const int64_t *label;      // (rows), or null with `soft`
+    void *loss;                // (rows), dtype of the sums
+    void *stats;               // (3, rows), dtype of the sums: m, s, sum(c)
+    const void *label_mass;    // a: (rows), or null for the number
+    const void *spread_mass;   // b: (rows), or null for the number
+    const void *prior;         // v: (K) or (rows, K), or null for 1/K
+    const uint8_t *allowed;    // (K) or (rows, K), or null
+    const uint8_t *keep;       // (rows), or null
+    const void *soft;          // q: (rows, K), or null
+    const void *soft_weight;   // (K), or null
+    const void *grad_output;   // (rows), or null for 1
+    void *mean;                // (1), dtype of the sums, or null: the sum of the losses, over the number of rows if `average`
+    int64_t rows, classes;
+    int64_t inner;             // row r of the logits starts at (r / inner)*outer_stride + (r % inner)*inner_stride
+    int64_t outer_stride, inner_stride;  // in elements
+    int64_t label_mass_stride, spread_mass_stride, grad_output_stride;  // 0 or 1
+    int64_t prior_stride, allowed_stride;                               // 0 or K
+    int64_t ignore_index;      // rows with this label do not count
+    int64_t average;           // 1: `mean` and the gradient are divided by the number of rows that count
+    int64_t dtype;             // 0 float32, 1 float64, 2 bfloat16, 3 float16
+    int64_t task;              // 0 loss, 1 gradient from stats, 2 both
+    int64_t threads;
+    int64_t path;              // 0 the best there is, or 1 + its number
+    int64_t fresh;             // 1: the gradient's memory has not been touched yet
+    double a, b;               // masses, where no vector gives them
+    double scale;              // multiplies the gradient
+    double z_loss;             // adds z_loss*lse^2 to the loss of each row
+    double softcap;            // c: the logits are c*tanh(z/c); 0 for none
+};
+
+typedef int64_t (*LabelsmoothRows)(const LabelsmoothJob *, int64_t first, int64_t last);
+
+namespace {
+namespace LABELSMOOTH_PATH {
+
+// Vectors -------------------------------------------------------------------------------------------------------------
+
+#if defined(__AVX512F__)
+constexpr int WIDTH = 64;
+#elif defined(__AVX2__)
+constexpr int WIDTH = 32;
+#else
+constexpr int WIDTH = 16;
+#endif
+
+typedef float F __attribute__((vector_size(WIDTH)));
+typedef int32_t FI __attribute__((vector_size(WIDTH)));
+typedef uint32_t FU __attribute__((vector_size(WIDTH)));
+typedef uint16_t H __attribute__((vector_size(WIDTH / 2)));
+typedef double D __attribute__((vector_size(WIDTH)));
+typedef int64_t DI __attribute__((vector_size(WIDTH)));
+typedef uint8_t FB __attribute__((vector_size(WIDTH / 4)));
+typedef uint8_t DB __attribute__((vector_size(WIDTH / 8)));
+
+template <class To, class From>
+INLINE To bits(From x) {
+    static_assert(sizeof(To) == sizeof(From), "the same bits");
+    To y;
+    memcpy(&y, &x, sizeof y);
+    return y;
+}
+
+template <class V>
+INLINE V load(const void *p) {
+    V v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// The larger one; b where either is NaN, as the machine's instruction has it.
+INLINE F larger(F a, F b) {
+#if defined(__AVX512F__)
+    return (F)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (F)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return a > b ? a : b;
+#endif
+}
+INLINE D larger(D a, D b) {
+#if defined(__AVX512F__)
+    return (D)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX2__)
+    return (D)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+    return a > b ? a : b;
+#endif
+}
+
+template <class T> struct Number;
+
+template <> struct Number<float> {
+    typedef F V;
+    typedef FI I;
+    typedef FB B;
+    static constexpr int LANES = WIDTH / 4;
+    static constexpr int MANTISSA = 23;
+    static constexpr int32_t ONE = 0x3f800000;
+    static constexpr float LOWEST = -87.33654f;      // log of the smallest normal number
+    static constexpr float MAGIC = 12582912.0f;      // 1.5 * 2^23: adding it rounds to an integer
+    static constexpr float LN2_HI = 0.693145751953125f;  // 16 bits: times an exponent it is exact, also without FMA
+    static constexpr float LN2_LO = 1.42860682030941723e-6f;
+    // exp(r) = 1 + r + r^2*(...) for |r| <= ln(2)/2, fitted for the smallest largest relative error: 3.1e-9.
+    static INLINE F tail(F r) {
+        F q = r * 0.00138143206997f + 0.00836885106767f;
+        q = q * r + 0.0416684010813f;
+        q = q * r + 0.166665195241f;
+        return q * r + 0.499999933731f;
+    }
+};
+
+template <> struct Number<double> {
+    typedef D V;
+    typedef DI I;
+    typedef DB B;
+    static constexpr int LANES = WIDTH / 8;
+    static constexpr int MANTISSA = 52;
+    static constexpr int64_t ONE = 0x3ff0000000000000;
+    static constexpr double LOWEST = -708.3964185322641;
+    static constexpr double MAGIC = 6755399441055744.0;  // 1.5 * 2^52
+    static constexpr double LN2_HI = 0x1.62e42fee00000p-1;
+    static constexpr double LN2_LO = 0x1.a39ef35793c76p-33;
+    // Taylor's terms to r^13: what is left out is below 5e-18 of the sum.
+    static INLINE D tail(D r) {
+        D q = r * (1 / 6227020800.0) + 1 / 479001600.0;
+        q = q * r + 1 / 39916800.0;
+        q = q * r + 1 / 3628800.0;
+        q = q * r + 1 / 362880.0;
+        q = q * r + 1 / 40320.0;
+        q = q * r + 1 / 5040.0;
+        q = q * r + 1 / 720.0;
+        q = q * r + 1 / 120.0;
+        q = q * r + 1 / 24.0;
+        q = q * r + 1 / 6.0;
+        return q * r + 0.5;
+    }
+};
+
+// e*2^n where x >= the lowest argument or NaN, 0 where it is below; t = n + MAGIC.
+template <class T>
+INLINE typename Number<T>::V power(typename Number<T>::V e, typename Number<T>::V n, typename Number<T>::V t,
+                                   typename Number<T>::V x) {
+    typedef Number<T> N;
+    typedef typename N::V V;
+#if defined(__AVX512F__)
+    (void)t;
+    if constexpr (sizeof(T) == 4) {
+        const __mmask16 in = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(N::LOWEST), _CMP_NLT_UQ);
+        return (V)_mm512_maskz_scalef_ps(in, (__m512)e, (__m512)n);
+    } else {
+        const __mmask8 in = _mm512_cmp_pd_mask((__m512d)x, _mm512_set1_pd(N::LOWEST), _CMP_NLT_UQ);
+        return (V)_mm512_maskz_scalef_pd(in, (__m512d)e, (__m512d)n);
+    }
+#else
+    (void)n;
+    typedef typename N::I I;
+    // Multiplied and not added to the exponent: whatever stands in t, NaN stays NaN.
+    e = e * bits<V>((bits<I>(t) << N::MANTISSA) + N::ONE);
+    return bits<V>(bits<I>(e) & ~bits<I>(x < N::LOWEST));
+#endif
+}
+
+// exp(x) for x <= 0, within 2 units in the last place; 0 where the result would not be a normal number, which the
+// machine computes slowly and no gradient needs; NaN for NaN.
+template <class T>
+INLINE typename Number<T>::V exponential(typename Number<T>::V x) {
+    typedef Number<T> N;
+    typedef typename N::V V;
+    const V t = x * (T)1.4426950408889634074 + N::MAGIC;
+    const V n = t - N::MAGIC;
+    V r = x - n * N::LN2_HI;
+    r = r - n * N::LN2_LO;
+    V e = N::tail(r) * r + (T)1;
+    e = e * r + (T)1;
+    return power<T>(e, n, t, x);
+}
+
+// tanh and its derivative, from t = exp(-2|x|). The first terms of the series where 1 - t would cancel; the derivative
+// 4t/(1 + t)^2 nowhere does.
+template <class T>
+struct Hyperbolic {
+    typename Number<T>::V tangent, slope;
+};
+template <class T>
+INLINE Hyperbolic<T> hyperbolic(typename Number<T>::V x) {
+    typedef typename Number<T>::V V;
+    const V size = x < (T)0 ? -x : x;
+    const V t = exponential<T>(size * (T)-2), over = (T)1 / ((T)1 + t);
+    const V far = ((T)1 - t) * over, s = x * x;
+    V near = s * (T)(21844.0 / 6081075) - (T)(1382.0 / 155925);
+    near = near * s + (T)(62.0 / 2835);
+    near = near * s - (T)(17.0 / 315);
+    near = near * s + (T)(2.0 / 15);
+    near = near * s - (T)(1.0 / 3);
+    near = near * s * x + x;
+    const T border = sizeof(T) == 4 ? (T)0.25 : (T)0.03;
+    return {size < border ? near : x < (T)0 ? -far : far, (T)4 * t * over * over};
+}
+
+// Sum and largest of the lanes.
+INLINE double sum(F v) {
+#if defined(__AVX512F__)
+    const __m512 x = (__m512)v;
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    const __m512d high = _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
+    return _mm512_reduce_add_pd(_mm512_add_pd(low, high));
+#elif defined(__AVX2__)
+    const __m256 x = (__m256)v;
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(x)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+    const __m256d four = _mm256_add_pd(low, high);
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+#else
+    return ((double)v[0] + v[1]) + ((double)v[2] + v[3]);
+#endif
+}
+INLINE double sum(D v) {
+    double total = 0;
+    for (int i = 0; i < WIDTH / 8; i++) total += v[i];
+    return total;
+}
+INLINE float largest(F v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)v);
+#elif defined(__AVX2__)
+    const __m256 x = (__m256)v;
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+#else
+    const float x = v[0] > v[1] ? v[0] : v[1], y = v[2] > v[3] ? v[2] : v[3];
+    return x > y ? x : y;
+#endif
+}
+INLINE double largest(D v) {
+    double most = v[0];
+    for (int i = 1; i < WIDTH / 8; i++) most = v[i] > most ? v[i] : most;
+    return most;
+}
+
+#if defined(__AVX512F__)
+template <class V>
+INLINE void past_caches(void *p, V v) {
+    if constexpr (sizeof v == 64) _mm512_stream_si512((__m512i *)p, bits<__m512i>(v));
+    else _mm256_stream_si256((__m256i *)p, bits<__m256i>(v));
+}
+#elif defined(__AVX2__)
+template <class V>
+INLINE void past_caches(void *p, V v) {
+    if constexpr (sizeof v == 32) _mm256_stream_si256((__m256i *)p, bits<__m256i>(v));
+    else memcpy(p, &v, sizeof v);
+}
+#else
+template <class V>
+INLINE void past_caches(void *p, V v) { memcpy(p, &v, sizeof v); }
+#endif
+
+// Dtypes of logits: how a vector of them is read as numbers and written back ------------------------------------------
+
+template <class T>
+struct Plain {
+    typedef T Store;
+    typedef T Sum;
+    typedef typename Number<T>::V V;
+    static INLINE V get(const T *p) { return load<V>(p); }
+    static INLINE void put(T *p, V v) { memcpy(p, &v, sizeof v); }
+    static INLINE void put_past(T *p, V v) { past_caches(p, v); }
+};
+typedef Plain<float> Float32;
+typedef Plain<double> Float64;
+
+struct BFloat16 {
+    typedef uint16_t Store;
+    typedef float Sum;
+    typedef F V;
+    static INLINE F get(const uint16_t *p) { return bits<F>(__builtin_convertvector(load<H>(p), FU) << 16); }
+    static INLINE H rounded(F v) {
+        FU u = bits<FU>(v);
+        FU even = (u + 0x7fff + ((u >> 16) & 1)) >> 16;  // half a unit, less one bit where the last one is 0
+        FU nan = (u >> 16) | 0x40;
+        FU is_nan = bits<FU>(v != v);
+        return __builtin_convertvector((even & ~is_nan) | (nan & is_nan), H);
+    }
+    static INLINE void put(uint16_t *p, F v) {
+        const H h = rounded(v);
+        memcpy(p, &h, sizeof h);
+    }
+    static INLINE void put_past(uint16_t *p, F v) { past_caches(p, rounded(v)); }
+};
+
+struct Float16 {
+    typedef uint16_t Store;
+    typedef float Sum;
+    typedef F V;
+#if defined(__AVX512F__)
+    static INLINE F get(const uint16_t *p) { return (F)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+    static INLINE H rounded(F v) {
+        return (H)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+#elif defined(__AVX2__)
+    static INLINE F get(const uint16_t *p) { return (F)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+    static INLINE H rounded(F v) {
+        return (H)_mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+#else
+    static INLINE F get(const uint16_t *p) {
+        FU h = __builtin_convertvector(load<H>(p), FU);
+        FU magnitude = h & 0x7fff;
+        F x = bits<F>(magnitude << 13) * 0x1p112f;  // the exponents' biases differ by 112
+        FU special = bits<FU>(magnitude > 0x7bff) & 0x7f800000u;  // infinity and NaN stay what they are
+        return bits<F>(bits<FU>(x) | special | ((h & 0x8000) << 16));
+    }
+    static INLINE H rounded(F v) {
+        FU u = bits<FU>(v);
+        FU sign = (u >> 16) & 0x8000;
+        u &= 0x7fffffff;
+        FU normal = (u - 0x38000000u + 0xfff + ((u >> 13) & 1)) >> 13;
+        F magic = bits<F>(FU{} + 0x3f000000u);  // 0.5: adding it rounds to multiples of 2^-24
+        FU tiny = bits<FU>(bits<F>(u) + magic) - 0x3f000000u;
+        FU special = (bits<FU>(u > 0x7f800000u) & 0x200) + 0x7c00;
+        FU is_tiny = bits<FU>(u < 0x38800000u), is_large = bits<FU>(u >= 0x47800000u);
+        FU r = (tiny & is_tiny) | (special & is_large) | (normal & ~is_tiny & ~is_large);
+        return __builtin_convertvector(r | sign, H);
+    }
+#endif
+    static INLINE void put(uint16_t *p, F v) {
+        const H h = rounded(v);
+        memcpy(p, &h, sizeof h);
+    }
+    static INLINE void put_past(uint16_t *p, F v) { past_caches(p, rounded(v)); }
+};
+
+// The last lanes of a row are read into a buffer whose other lanes hold `fill`.
+template <class X>
+INLINE typename X::V get_some(const typename X::Store *p, int64_t count, typename X::Sum fill) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(typename X::Store) == 4)
+        return (F)_mm512_mask_loadu_ps(_mm512_set1_ps((float)fill), (__mmask16)((1u << count) - 1), p);
+#endif
+    constexpr int LANES = Number<typename X::Sum>::LANES;
+    typename X::Store buffer[LANES] = {};
+    for (int64_t i = 0; i < count; i++) buffer[i] = p[i];
+    typename X::V v = X::get(buffer);
+    for (int64_t i = count; i < LANES; i++) v[i] = fill;
+    return v;
+}
+template <class X>
+INLINE void put_some(typename X::Store *p, typename X::V v, int64_t count) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(typename X::Store) == 4)
+        return _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
+#endif
+    typename X::Store buffer[Number<typename X::Sum>::LANES];
+    X::put(buffer, v);
+    for (int64_t i = 0; i < count; i++) p[i] = buffer[i];
+}
+
+// A row ---------------------------------------------------------------------------------------------------------------
+
+template <class T>
+struct Row {
+    const void *logits;
+    int64_t label;             // -1 with soft labels
+    double a, b;
+    const T *prior;            // or null
+    const uint8_t *allowed;    // or null
+    const T *soft;             // or null
+    const T *soft_weight;      // or null
+    double softcap;            // or 0
+};
+
+// What a row comes down to: m, s = sum exp(z - m), and for label and spread sum(mass) and sum(mass*(z - m)).
+struct Totals {
+    double m, s;
+    double label_mass, label_linear;
+    double spread_mass, spread_linear;
+};
+
+template <class X> struct Mass {
+    typedef typename X::Sum T;
+    typedef typename Number<T>::V V;
+    typedef typename Number<T>::I I;
+    static constexpr int LANES = Number<T>::LANES;
+
+    // All ones where a class may be predicted.
+    static INLINE I free(const Row<T> &row, int64_t k, int64_t count) {
+        typename Number<T>::B b = {};
+        if (count == LANES) b = load<typename Number<T>::B>(row.allowed + k);
+        else for (int64_t i = 0; i < count; i++) b[i] = row.allowed[k + i];
+        return bits<I>(__builtin_convertvector(b, I) != 0);
+    }
+    static INLINE V some(const T *p, int64_t count) {
+        return count == LANES ? load<V>(p) : get_some<Plain<T>>(p, count, 0);
+    }
+    static INLINE V z(const Row<T> &row, const typename X::Store *p, int64_t k, int64_t count) {
+        V v = count == LANES ? X::get(p + k) : get_some<X>(p + k, count, -(T)INFINITY);
+        if (row.softcap != 0) {
+            v = hyperbolic<T>(v / (T)row.softcap).tangent * (T)row.softcap;
+            for (int64_t i = count; i < LANES; i++) v[i] = -(T)INFINITY;
+        }
+        if (row.allowed) v = free(row, k, count) ? v : V{} - (T)INFINITY;
+        return v;
+    }
+    static INLINE V label(const Row<T> &row, int64_t k, int64_t count) {
+        V q = some(row.soft + k, count);
+        return row.soft_weight ? q * some(row.soft_weight + k, count) : q;
+    }
+    static INLINE V spread(const Row<T> &row, int64_t k, int64_t count, T uniform) {
+        if (row.prior) return some(row.prior + k, count);
+        V v = V{} + uniform;
+        for (int64_t i = count; i < LANES; i++) v[i] = 0;
+        return v;
+    }
+    // mass*d, 0 where there is no mass and the logit is -inf
+    static INLINE V times(V mass, V d) {
+        V product = mass * d;
+        return bits<V>(bits<I>(product) & ~(bits<I>(mass == 0) & bits<I>(d == -(T)INFINITY)));
+    }
+};
+
+constexpr int64_t BLOCK = 2048;  // classes whose logits stay in the first cache between maximum and exponentials
+
+constexpr int64_t PAST_CACHES = 4 << 20;  // bytes of a gradient from which it may be written past the caches
+
+// While exponentials are computed the memory would be idle: it is asked for what comes next. Beyond the last row that
+// is an address that may not exist, which a prefetch ignores.
+template <class S>
+INLINE void soon(const S *p, int64_t ahead) {
+    __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S)));
+}
+
+template <class X, bool GENERAL>
+INLINE Totals totals(const Row<typename X::Sum> &row, int64_t classes) {
+    typedef typename X::Sum T;
+    typedef typename Number<T>::V V;
+    typedef Mass<X> M;
+    constexpr int LANES = Number<T>::LANES;
+    const typename X::Store *z = (const typename X::Store *)row.logits;
+    T m = -(T)INFINITY;
+    double s = 0, label_mass = 0, label_linear = 0, spread_mass = 0, spread_linear = 0;
+    for (int64_t from = 0; from < classes; from += BLOCK) {
+        int64_t to = classes - from < BLOCK ? classes : from + BLOCK;
+        int64_t whole = to - (to - from) % LANES, left = to - whole;
+        // Maximum. NaN may get lost here; it comes back in the exponentials.
+        V top0 = V{} - (T)INFINITY, top1 = top0, top2 = top0, top3 = top0;
+        int64_t k = from;
+        for (; k + 4 * LANES <= to; k += 4 * LANES) {
+            if (GENERAL) {
+                top0 = larger(M::z(row, z, k, LANES), top0), top1 = larger(M::z(row, z, k + LANES, LANES), top1);
+                top2 = larger(M::z(row, z, k + 2 * LANES, LANES), top2), top3 = larger(M::z(row, z, k + 3 * LANES, LANES), top3);
+            } else {
+                top0 = larger(X::get(z + k), top0), top1 = larger(X::get(z + k + LANES), top1);
+                top2 = larger(X::get(z + k + 2 * LANES), top2), top3 = larger(X::get(z + k + 3 * LANES), top3);
+            }
+        }
+        for (; k < whole; k += LANES) top0 = larger(GENERAL ? M::z(row, z, k, LANES) : X::get(z + k), top0);
+        V last = V{};
+        if (left) {
+            last = GENERAL ? M::z(row, z, whole, left)
+                           : get_some<X>(z + whole, left, -(T)INFINITY);
+            top0 = larger(last, top0);
+        }
+        T top = largest(larger(larger(top0, top1), larger(top2, top3)));
+        if (top > m) {
+            if (s != 0) s *= exp((double)m - (double)top);  // NaN stays
+            m = top;
+        }
+        // Where all logits so far are -inf their exponentials are 0 and not NaN; a NaN among them is still seen.
+        const T shift = m == -(T)INFINITY ? (T)0 : m;
+        V sum0 = V{}, sum1 = V{}, linear0 = V{}, linear1 = V{};
+        if (!GENERAL) {
+            for (k = from; k + 2 * LANES <= whole; k += 2 * LANES) {
+                soon(z + k, BLOCK);
+                if (sizeof(typename X::Store) * LANES == 64) soon(z + k + LANES, BLOCK);
+                V d0 = X::get(z + k) - shift, d1 = X::get(z + k + LANES) - shift;
+                linear0 += d0, linear1 += d1;
+                sum0 += exponential<T>(d0), sum1 += exponential<T>(d1);
+            }
+            for (; k < whole; k += LANES) {
+                V d = X::get(z + k) - shift;
+                linear0 += d, sum0 += exponential<T>(d);
+            }
+            if (left) {
+                V d = last - shift;
+                sum0 += exponential<T>(d);
+                for (int64_t i = left; i < LANES; i++) d[i] = 0;
+                linear0 += d;
+            }
+            s += sum(sum0 + sum1);
+            spread_linear += sum(linear0 + linear1) + (double)(to - from) * shift;
+        } else {
+            V mass0 = V{}, mass1 = V{};
+            const T uniform = (T)(1.0 / classes);
+            for (k = from; k < to; k += LANES) {
+                int64_t count = to - k < LANES ? to - k : LANES;
+                V d = M::z(row, z, k, count) - shift;
+                sum0 += exponential<T>(d);
+                V v = M::spread(row, k, count, uniform);
+                mass0 += v, linear0 += M::times(v, d);
+                if (row.soft) {
+                    V q = M::label(row, k, count);
+                    mass1 += q, linear1 += M::times(q, d);
+                }
+            }
+            double spread = sum(mass0), label = sum(mass1);
+            s += sum(sum0);
+            spread_mass += spread, spread_linear += sum(linear0) + spread * shift;
+            label_mass += label, label_linear += sum(linear1) + label * shift;
+        }
+    }
+    if (m == -(T)INFINITY) s = NAN;  // no class is possible
+    if (!GENERAL) spread_linear /= (double)classes, spread_mass = 1;
+    spread_linear -= spread_mass * m, label_linear -= label_mass * m;
+    if (row.label >= 0) {
+        bool masked = row.allowed && !row.allowed[row.label];
+        typename X::Store one[LANES] = {z[row.label]};
+        V at = X::get(one);
+        if (row.softcap != 0) at = hyperbolic<T>(at / (T)row.softcap).tangent * (T)row.softcap;
+        label_mass = 1, label_linear = masked ? -INFINITY : (double)at[0] - m;
+    }
+    return {(double)m, s, label_mass, label_linear, spread_mass, spread_linear};
+}
+
+// mass*loss, nothing where there is no mass even if the loss is infinite
+INLINE double charged(double mass, double loss) { return mass == 0 && !(loss != loss) ? 0 : mass * loss; }
+
+template <class T>
+INLINE double loss_of(const Row<T> &row, const Totals &t, double z_loss, double *total_mass) {
+    const double log_s = log(t.s), lse = t.m + log_s;
+    double loss = charged(row.a, log_s * t.label_mass - t.label_linear);
+    *total_mass = row.a * t.label_mass;
+    if (row.b != 0) {
+        loss += row.b * (log_s * t.spread_mass - t.spread_linear);
+        *total_mass += row.b * t.spread_mass;
+    }
+    if (z_loss != 0) {
+        loss += z_loss * lse * lse;
+        *total_mass += 2 * z_loss * lse;  // its gradient is that of more mass on p
+    }
+    return loss;
+}
+
+// gradient = up*(total*p - c)
+template <class X, bool GENERAL>
+INLINE void gradient_of(
+    const Row<typename X::Sum> &row, typename X::Store *g, int64_t classes, double m_, double s, double total, double up,
+    bool past
+) {
+    (void)past;  // by portable code
+    typedef typename X::Sum T;
+    typedef typename Number<T>::V V;
+    typedef Mass<X> M;
+    constexpr int LANES = Number<T>::LANES;
+    const typename X::Store *z = (const typename X::Store *)row.logits;
+    const T m = (T)m_, factor = (T)(up * total / s);
+    T at_label = 0;
+    bool set = row.label >= 0;
+    if (set) {  // before `g`, which may be `z`, is written; in the dtype of the sums, so that it is rounded once
+        set = !(row.allowed && !row.allowed[row.label]);
+        typename X::Store one[LANES] = {z[row.label]};
+        const double v = row.prior ? (double)row.prior[row.label] : 1.0 / classes;
+        V at = X::get(one), slope = V{} + (T)1;
+        if (GENERAL && row.softcap != 0) {
+            const Hyperbolic<T> cap = hyperbolic<T>(at / (T)row.softcap);
+            at = cap.tangent * (T)row.softcap, slope = cap.slope;
+        }
+        const double p = (double)exponential<T>(at - m)[0] / s;
+        at_label = (T)(up * slope[0] * (total * p - row.a - (row.b != 0 ? row.b * v : 0)));
+    }
+    int64_t k = 0;
+    if (!GENERAL) {
+        const T less = (T)(up * row.b / classes);
+#if defined(__AVX2__)
+        constexpr int BYTES = LANES * sizeof(typename X::Store);
+        if (past && BYTES >= 32) {
+            int64_t head = (int64_t)(-(intptr_t)g & (BYTES - 1)) / (int64_t)sizeof(typename X::Store);  // to a whole line
+            if (head > classes) head = classes;
+            if (head) {
+                V v = get_some<X>(z, head, -(T)INFINITY);
+                put_some<X>(g, exponential<T>(v - m) * factor - less, head);
+            }
+            for (k = head; k + LANES <= classes; k += LANES)
+                X::put_past(g + k, exponential<T>(X::get(z + k) - m) * factor - less);
+        }
+#endif
+        for (; k + 2 * LANES <= classes; k += 2 * LANES) {
+            V z0 = X::get(z + k), z1 = X::get(z + k + LANES);
+            X::put(g + k, exponential<T>(z0 - m) * factor - less);
+            X::put(g + k + LANES, exponential<T>(z1 - m) * factor - less);
+        }
+        for (; k + LANES <= classes; k += LANES) X::put(g + k, exponential<T>(X::get(z + k) - m) * factor - less);
+        if (int64_t left = classes - k) {
+            V v = get_some<X>(z + k, left, -(T)INFINITY);
+            put_some<X>(g + k, exponential<T>(v - m) * factor - less, left);
+        }
+    } else {
+        const T a = (T)(up * row.a), b = (T)(up * row.b), uniform = (T)(1.0 / classes);
+        for (; k < classes; k += LANES) {
+            int64_t count = classes - k < LANES ? classes - k : LANES;
+            V v = exponential<T>(M::z(row, z, k, count) - m) * factor;
+            if (row.b != 0) v -= M::spread(row, k, count, uniform) * b;
+            if (row.soft) v -= M::label(row, k, count) * a;
+            if (row.softcap != 0) {
+                V raw = count == LANES ? X::get(z + k) : get_some<X>(z + k, count, 0);
+                v *= hyperbolic<T>(raw / (T)row.softcap).slope;
+            }
+            if (row.allowed) v = M::free(row, k, count) ? v : V{};
+            if (count == LANES) X::put(g + k, v);
+            else put_some<X>(g + k, v, count);
+        }
+    }
+    if (set) {
+        typename X::Store one[LANES];
+        X::put(one, V{} + at_label);
+        g[row.label] = one[0];
+    }
+}
+
+// Rows first..last-1. Returns the first row whose label is no class, or -1.
+template <class X, bool GENERAL>
+int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
+    typedef typename X::Sum T;
+    typedef typename X::Store S;
+    const int64_t K = job->classes;
+    int64_t wrong = -1;
+    T *const stats = (T *)job->stats;
+    // Memory that is not about to be zeroed by the system, and that no cache will hold until it is read.
+    const bool past = !job->fresh && job->gradient != job->logits && job->rows * K * (int64_t)sizeof(S) >= PAST_CACHES;
+    for (int64_t r = first; r < last; r++) {
+        int64_t y = job->label ? job->label[r] : -1;
+        S *g = (S *)job->gradient + r * K;
+        const S *z = (const S *)job->logits + (r / job->inner) * job->outer_stride + (r % job->inner) * job->inner_stride;
+        if (job->gradient == job->logits) g = (S *)z;
+        bool counts = !(job->keep && !job->keep[r]) && !(job->label && y == job->ignore_index);
+        bool bad = counts && job->label && (y < 0 || y >= K);
+        if (!counts || bad) {
+            if (bad && wrong < 0) wrong = r;
+            if (job->task != 1) {
+                ((T *)job->loss)[r] = bad ? (T)NAN : (T)0;
+                stats[r] = 0, stats[job->rows + r] = 1, stats[2 * job->rows + r] = 0;
+            }
+            if (job->task != 0) {
+                S one[Number<T>::LANES];
+                X::put(one, typename X::V{} + (bad ? (T)NAN : (T)0));
+                for (int64_t k = 0; k < K; k++) g[k] = one[0];
+            }
+            continue;
+        }
+        Row<T> row = {
+            z, y,
+            job->label_mass ? (double)((const T *)job->label_mass)[r * job->label_mass_stride] : job->a,
+            job->spread_mass ? (double)((const T *)job->spread_mass)[r * job->spread_mass_stride] : job->b,
+            job->prior ? (const T *)job->prior + r * job->prior_stride : nullptr,
+            job->allowed ? job->allowed + r * job->allowed_stride : nullptr,
+            job->soft ? (const T *)job->soft + r * K : nullptr,
+            (const T *)job->soft_weight,
+            job->softcap,
+        };
+        double m, s, total;
+        if (job->task != 1) {
+            const Totals t = totals<X, GENERAL>(row, K);
+            ((T *)job->loss)[r] = (T)loss_of(row, t, job->z_loss, &total);
+            m = t.m, s = t.s;
+            stats[r] = (T)m, stats[job->rows + r] = (T)s, stats[2 * job->rows + r] = (T)total;
+        } else {
+            m = stats[r], s = stats[job->rows + r], total = stats[2 * job->rows + r];
+        }
+        if (job->task != 0) {
+            double up = job->scale;
+            if (job->grad_output) up *= ((const T *)job->grad_output)[r * job->grad_output_stride];
+            gradient_of<X, GENERAL>(row, g, K, m, s, total, up, past);
+        }
+    }
+    return wrong;
+}
+
+}  // namespace LABELSMOOTH_PATH
+}  // namespace
+
+// Visible to the other compilations only. General ones come after plain ones, dtypes in the order of `dtype`.
+extern "C" {
+extern __attribute__((visibility("hidden"))) const LabelsmoothRows JOIN(labelsmooth_rows_, LABELSMOOTH_PATH)[8];
+__attribute__((visibility("hidden"))) void JOIN(labelsmooth_exp_, LABELSMOOTH_PATH)(const float *, float *, int64_t);
+}
+
+const LabelsmoothRows JOIN(labelsmooth_rows_, LABELSMOOTH_PATH)[8] = {
+    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float32, false>,  LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float64, false>,
+    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::BFloat16, false>, LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float16, false>,
+    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float32, true>,   LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float64, true>,
+    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::BFloat16, true>,  LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float16, true>,
+};
+
+void JOIN(labelsmooth_exp_, LABELSMOOTH_PATH)(const float *x, float *y, int64_t count) {
+    using namespace LABELSMOOTH_PATH;
+    for (int64_t i = 0; i < count; i += Number<float>::LANES) {
+        int64_t left = count - i < Number<float>::LANES ? count - i : Number<float>::LANES;
+        put_some<Float32>(y + i, exponential<float>(get_some<Float32>(x + i, left, 0)), left);
+    }
+}
+
+// The C ABI -----------------------------------------------------------------------------------------------------------
+
+#ifdef LABELSMOOTH_DISPATCH
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <dlfcn.h>
+#include <link.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
+#define API extern "C" __attribute__((visibility("default")))
+
+extern "C" {
+#ifdef LABELSMOOTH_X86
+extern const LabelsmoothRows labelsmooth_rows_avx2[8], labelsmooth_rows_avx512[8];
+void labelsmooth_exp_avx2(const float *, float *, int64_t);
+void labelsmooth_exp_avx512(const float *, float *, int64_t);
+#endif
+}
+
+namespace {
+
+// Paths: 0 portable, 1 AVX2 with FMA and F16C, 2 AVX-512. Bit i is set where path i can run.
+int64_t find_paths() {
+    int64_t found = 1;
+#ifdef LABELSMOOTH_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found |= 2;  // every such machine has F16C
+    if ((found & 2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        found |= 4;
+#endif
+    return found;
+}
+
+int64_t paths_found() {
+    static const int64_t paths = find_paths();
+    return paths;
+}
+
+const LabelsmoothRows *rows_of(int64_t path) {
+#ifdef LABELSMOOTH_X86
+    if (path == 2) return labelsmooth_rows_avx512;
+    if (path == 1) return labelsmooth_rows_avx2;
+#endif
+    (void)path;
+    return labelsmooth_rows_portable;
+}
+
+// OpenMP's entry as compilers call it, the same in GNU's, LLVM's and Intel's runtime.
+typedef void (*Parallel)(void (*)(void *), void *, unsigned, unsigned);
+std::atomic<Parallel> parallel{nullptr};
+
+#if defined(__linux__)
+int look_for_openmp(dl_phdr_info *object, size_t, void *found) {
+    const char *name = object->dlpi_name;
+    if (!name || !(strstr(name, "libgomp") || strstr(name, "libiomp5") || strstr(name, "libomp"))) return 0;
+    void *handle = dlopen(name, RTLD_NOW | RTLD_NOLOAD);
+    if (!handle) return 0;
+    *(void **)found = dlsym(handle, "GOMP_parallel");
+    return *(void **)found != nullptr;  // not 0 ends the search
+}
+#endif
+
+struct Shared {
+    const LabelsmoothJob *job;
+    LabelsmoothRows run;
+    int64_t chunk;
+    std::atomic<int64_t> next, wrong;
+};
+
+// Chunks are taken as threads get to them: two busy cores share unevenly.
+void work(void *data) {
+    Shared *shared = (Shared *)data;
+    const int64_t rows = shared->job->rows;
+    for (;;) {
+        int64_t first = shared->next.fetch_add(shared->chunk, std::memory_order_relaxed);
+        if (first >= rows) return;
+        int64_t last = first + shared->chunk < rows ? first + shared->chunk : rows;
+        int64_t wrong = shared->run(shared->job, first, last);
+        if (wrong < 0) continue;
+        int64_t known = shared->wrong.load();
+        while ((known < 0 || wrong < known) && !shared->wrong.compare_exchange_weak(known, wrong)) {
+        }
+    }
+}
+
+constexpr int64_t WORTH_A_THREAD = 1 << 16;  // logits: about 30 microseconds
+constexpr size_t HUGE_PAGE = 2 << 20;
+
+// Fresh memory is faulted in page by page; huge pages make that 512 times rarer.
+void ask_for_huge_pages(void *p, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (bytes < HUGE_PAGE) return;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t from = ((uintptr_t)p + page - 1) & ~(page - 1), to = ((uintptr_t)p + bytes) & ~(page - 1);
+    madvise((void *)from, to - from, MADV_HUGEPAGE);  // a refusal changes nothing but speed
+#else
+    (void)p, (void)bytes;
+#endif
+}
+
+int64_t rows_that_count(const LabelsmoothJob &job) {
+    int64_t count = 0;
+    for (int64_t r = 0; r < job.rows; r++)
+        count += !(job.keep && !job.keep[r]) && !(job.label && job.label[r] == job.ignore_index);
+    return count;
+}
+
+// In one order, whatever the threads did.
+template <class T>
+void store_mean(const LabelsmoothJob &job, double divisor) {
+    double total = 0;
+    for (int64_t r = 0; r < job.rows; r++) total += ((const T *)job.loss)[r];
+    *(T *)job.mean = (T)(total / divisor);
+}
+
+void run_on_threads(Shared *shared, int64_t threads) {
+    if (Parallel enter = parallel.load()) {
+        enter(work, shared, (unsigned)threads, 0);
+        return;
+    }
+    std::vector<std::thread> others;
+    try {
+        for (int64_t i = 1; i < threads; i++) others.emplace_back(work, shared);
+    } catch (...) {  // no more threads to be had: those that are there do the work
+    }
+    work(shared);
+    for (std::thread &one : others) one.join();
+}
+
+}  // namespace
+
+// Which paths can run, as bits. Looks for the OpenMP runtime of the process: call it after torch was imported.
+API int64_t labelsmooth_paths(void) {
+#if defined(__linux__)
+    void *found = nullptr;
+    dl_iterate_phdr(look_for_openmp, &found);
+    if (found) parallel.store((Parallel)found);
+#endif
+    return paths_found();
+}
+
+// 1 if rows are spread over the threads of OpenMP, 0 if threads are started for a call.
+API int64_t labelsmooth_openmp(void) { return parallel.load() != nullptr; }
+
+// Bytes of a job, so that the side that packs it can check that both mean the same.
+API int64_t labelsmooth_job_bytes(void) { return sizeof(LabelsmoothJob); }
+
+API void labelsmooth_exp(const float *x, float *y, int64_t count, int64_t path) {
+#ifdef LABELSMOOTH_X86
+    if (path == 2) return labelsmooth_exp_avx512(x, y, count);
+    if (path == 1) return labelsmooth_exp_avx2(x, y, count);
+#endif
+    (void)path;
+    labelsmooth_exp_portable(x, y, count);
+}
+
+// Returns the first row whose label is no class, or -1.
+API int64_t labelsmooth_run(const LabelsmoothJob *given) {
+    LabelsmoothJob job = *given;
+    const int64_t bytes[4] = {4, 8, 2, 2};
+    if (job.task != 0 && job.fresh) ask_for_huge_pages(job.gradient, (size_t)(job.rows * job.classes * bytes[job.dtype]));
+    const double divisor = job.average ? (double)rows_that_count(job) : 1;
+    job.scale /= divisor;
+    const int64_t paths = paths_found();
+    int64_t path = job.path - 1;
+    if (path < 0 || !(paths >> path & 1)) path = paths & 4 ? 2 : paths & 2 ? 1 : 0;
+    const bool general = job.prior || job.allowed || job.soft || job.softcap != 0;
+    const LabelsmoothRows run = rows_of(path)[job.dtype + (general ? 4 : 0)];
+    int64_t threads = job.rows * job.classes / WORTH_A_THREAD;
+    threads = threads < job.threads ? threads : job.threads;
+    threads = threads < job.rows ? threads : job.rows;
+    int64_t wrong;
+    if (threads <= 1) {
+        wrong = run(&job, 0, job.rows);
+    } else {
+        const int64_t chunk = WORTH_A_THREAD / 4 / job.classes;
+        Shared shared = {&job, run, chunk < 1 ? 1 : chunk, {0}, {-1}};
+        run_on_threads(&shared, threads);
+        wrong = shared.wrong.load();
+    }
+    if (job.task != 1 && job.mean) job.dtype == 1 ? store_mean<double>(job, divisor) : store_mean<float>(job, divisor);
+    return wrong;
+}
+
+#endif

@@ -1,0 +1,261 @@
+"""The native CPU kernel as torch's autograd sees it: when it serves, and what its backward is.
+
+What shaped it:
+
+- The forward keeps three numbers a row, the backward writes the gradient from the logits. A second backward, another
+  grad_output and GradScaler are therefore right, and nothing of the size of the logits lives in between.
+- In eager mode an autograd.Function calls the library itself; under torch.compile two operators do (`_cpu_operators.py`).
+- What the kernel cannot do is left to plain torch: gradients for anything but the logits, function transforms, forward
+  mode, exporting (`serves`); double backward and batched gradients (inside the backward).
+- Writing over somebody's logits is refused where autograd could not tell, and told to autograd where it could: the
+  version counter goes up, so that whoever saved the logits gets autograd's own error and no wrong number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from . import _cpu_library as library
+from . import _eager
+from ._cpu_library import available, described
+from ._cpu_operators import row_losses_operator
+from ._options import Charge
+
+__all__ = ["at_once", "available", "described", "plain_loss", "row_losses", "row_losses_in_place", "serves"]
+
+NOT_TWICE = (
+    "inplace=True has overwritten the logits by their gradient and cannot give a second derivative: drop it where "
+    "create_graph is used"
+)
+ONLY_ONCE = "gradient_in_forward gives no second derivative: drop it where create_graph is used"
+LEAF = (
+    "inplace=True would overwrite a leaf that requires a gradient, or a view of one: drop inplace, or pass logits that "
+    "were computed from it"
+)
+_TENSORS = {Tensor, nn.Parameter}  # a subclass may be anything
+_REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
+
+
+def serves(logits: Tensor, label: Tensor, charge: Charge) -> bool:
+    """Say whether the kernel can compute this loss."""
+    if logits.device.type != "cpu" or not available() or logits.dtype not in library.DTYPES or not logits.numel():
+        return False
+    if torch.compiler.is_compiling():
+        plain = not torch.compiler.is_exporting()  # what is exported must run without us
+    else:
+        plain = type(logits) in _TENSORS and _nobody_listens() and logits.layout == torch.strided
+    return plain and not any(isinstance(x, Tensor) and (x.requires_grad or x.device.type != "cpu")
+                             for x in (label, *charge))  # fmt: skip
+
+
+def _nobody_listens() -> bool:
+    """No function transform, dispatch mode (fake tensors), forward-mode level or tracer looks at single operations."""
+    return not (
+        torch._C._are_functorch_transforms_active()  # noqa: SLF001
+        or torch._C._len_torch_dispatch_stack()  # noqa: SLF001
+        or forward_ad._current_level >= 0  # noqa: SLF001
+        or torch._C._get_tracing_state()  # noqa: SLF001
+    )
+
+
+def _needs_plain_torch(up: Tensor) -> bool:
+    """Say whether a backward is itself looked at: by create_graph, by a transform, or as one of many at once."""
+    return torch.is_grad_enabled() or not _nobody_listens() or not torch._C._has_storage(up)  # noqa: SLF001
+
+
+def row_losses(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
+    """Give the loss of each row, as `_eager.row_losses` does; `serves` has said yes."""
+    if torch.compiler.is_compiling():
+        loss = row_losses_operator(logits, label, charge)
+    elif logits.requires_grad and torch.is_grad_enabled():
+        loss = _Rows.apply(logits, label, charge, False)  # type: ignore[no-untyped-call]
+    else:
+        loss = library.forward(logits, label, charge)[0]
+    return _above_floor(loss, label, charge, logits.shape[-1])
+
+
+def row_losses_in_place(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
+    """Give the loss of each row; the backward writes the gradient over the logits."""
+    if torch.compiler.is_compiling():
+        raise RuntimeError("inplace=True is not available under torch.compile: drop it")
+    if not logits.requires_grad or not torch.is_grad_enabled():
+        return row_losses(logits, label, charge)
+    _may_be_overwritten(logits)
+    loss = _Rows.apply(logits, label, charge, True)  # type: ignore[no-untyped-call]
+    return _above_floor(loss, label, charge, logits.shape[-1])
+
+
+def _above_floor(loss: Tensor, label: Tensor, charge: Charge, classes: int) -> Tensor:
+    return loss - _eager.floor(label, charge, like=loss, classes=classes) if charge.minus_floor else loss
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, label: Tensor, charge: Charge, inplace: bool) -> Tensor:
+        loss, stats = library.forward(logits, label, charge)
+        ctx.save_for_backward(logits, label, stats, *(x for x in charge if isinstance(x, Tensor)))
+        ctx.charge, ctx.inplace = charge, inplace
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, label, stats, *_ = ctx.saved_tensors  # raises where one was changed since, those of the charge included
+        if ctx.inplace:
+            return _overwrite(up, logits, label, stats, ctx.charge), None, None, None
+        if _needs_plain_torch(up):
+            return _differentiable(up, logits, label, ctx.charge), None, None, None
+        return library.backward(up, logits, label, stats, ctx.charge), None, None, None
+
+
+def _differentiable(up: Tensor, logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
+    """Give the gradient in plain torch: for a second derivative, or many gradients at once."""
+    with torch.enable_grad():
+        z = logits if logits.requires_grad else logits.detach().requires_grad_()
+        loss = _eager.row_losses(z, label, charge._replace(minus_floor=False))
+        (gradient,) = torch.autograd.grad(loss, z, up, create_graph=True)
+    return gradient
+
+
+def _overwrite(up: Tensor, logits: Tensor, label: Tensor, stats: Tensor, charge: Charge) -> Tensor:
+    if _needs_plain_torch(up):
+        raise RuntimeError(NOT_TWICE)
+    gradient = logits.detach()
+    library.call(library.GRADIENT, gradient, label, charge, stats=stats, gradient=gradient, up=up)
+    torch.autograd.graph.increment_version(logits)
+    return gradient
+
+
+def _may_be_overwritten(logits: Tensor) -> None:
+    whole = logits._base if logits._base is not None else logits  # noqa: SLF001
+    if logits.is_leaf or (whole.is_leaf and whole.requires_grad):
+        raise ValueError(LEAF)
+    if not _apart(logits):
+        raise ValueError(f"inplace=True needs classes next to each other in memory and rows that do not overlap, got "
+                         f"shape {tuple(logits.shape)} with strides {logits.stride()}: drop inplace")  # fmt: skip
+
+
+def _apart(logits: Tensor) -> bool:
+    """Say whether each row, and each group of rows, ends before the next begins."""
+    if library.grid(logits) is None:
+        return False
+    axes = sorted(zip(logits.stride()[:-1], logits.shape[:-1], strict=True))
+    end = logits.shape[-1]
+    for stride, size in axes:
+        if size > 1 and stride < end:
+            return False
+        end += (size - 1) * stride
+    return True
+
+
+# Loss and gradient in one call ----------------------------------------------------------------------------------------
+
+
+def at_once(logits: Tensor, label: Tensor, charge: Charge, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """Give the reduced loss, its gradient already written: one pass over the logits, for who will push 1 back.
+
+    Args:
+        logits: (rows, K), as `row_losses` takes them.
+        label: as `row_losses` takes it.
+        charge: as `row_losses` takes it.
+        reduce: from the losses of the rows to a number, linear in them.
+
+    Returns:
+        A scalar. Its backward multiplies the gradient once more where something else than 1 is pushed.
+
+    """
+    if torch.compiler.is_compiling() or not (logits.requires_grad and torch.is_grad_enabled()):
+        return reduce(row_losses(logits, label, charge))
+    with torch.enable_grad():
+        rows = torch.zeros(label.shape[: logits.dim() - 1], dtype=_eager.wide(logits.dtype), requires_grad=True)
+        (up,) = torch.autograd.grad(reduce(rows), rows)
+    once: Tensor = _AtOnce.apply(logits, label, charge, up, reduce)  # type: ignore[no-untyped-call]
+    return once
+
+
+class _AtOnce(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, label: Tensor, charge: Charge, up: Tensor, reduce: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        loss, gradient = library.forward_and_backward(up, logits, label, charge)
+        ctx.save_for_backward(gradient)
+        return reduce(_above_floor(loss, label, charge, logits.shape[-1]))
+
+    @staticmethod
+    def backward(ctx: Any, push: Tensor) -> tuple[Tensor, None, None, None, None]:
+        if torch.is_grad_enabled():  # `once_differentiable` would pass the gradient on as a constant
+            raise RuntimeError(ONLY_ONCE)
+        (gradient,) = ctx.saved_tensors
+        # A view shares the version counter: whoever writes into .grad and then runs a second backward is told so.
+        return gradient * push if push.item() != 1 else gradient.view_as(gradient), None, None, None, None
+
+
+# The plain case -------------------------------------------------------------------------------------------------------
+
+
+def plain_loss(logits: Any, label: Any, epsilon: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
+    """Give the reduced loss of (N, K) logits and int64 labels under a uniform prior, or None if it has to be looked at.
+
+    Labels are checked and rows counted in the kernel, in the one call: on 16 rows of 10 classes everything else costs
+    more than the loss. None also where something is wrong, such as a label: the longer way knows what to say of it.
+    """
+    if (
+        torch.compiler.is_compiling() or not available() or type(logits) not in _TENSORS or type(label) is not Tensor
+        or logits.dim() != 2 or label.dim() != 1 or not _nobody_listens() or label.dtype != torch.int64
+        or logits.dtype not in library.DTYPES or type(epsilon) is not float or not 0.0 <= epsilon <= 1.0
+        or type(ignore_index) is not int or reduction not in _REDUCTIONS or abs(ignore_index) > 2**62
+    ):  # fmt: skip
+        return None
+    (N, K), (stride, apart) = logits.shape, logits.stride()
+    if (
+        label.shape[0] != N or apart != 1 or not N or not K or not (logits.is_cpu and label.is_cpu)
+        or not label.is_contiguous() or logits.layout != torch.strided
+    ):  # fmt: skip
+        return None
+    how, sums = _REDUCTIONS[reduction], _eager.wide(logits.dtype)
+    stats = torch.empty((4, N), dtype=sums)
+    loss = torch.empty((N,) if not how else (), dtype=sums)
+    at = stats.data_ptr()
+    rows = loss.data_ptr() if not how else at + 3 * N * stats.itemsize  # losses that are summed need no tensor
+    numbers = (label.data_ptr(), rows, at, loss.data_ptr() if how else 0, N, K, stride, ignore_index, how == 2,
+               library.DTYPES[logits.dtype], 1.0 - epsilon, epsilon)  # fmt: skip
+    if library.plain_call(library.LOSS, logits.data_ptr(), 0, 0, numbers) >= 0:
+        return None
+    if not (logits.requires_grad and torch.is_grad_enabled()):
+        return loss
+    result: Tensor = _Plain.apply(logits, label, stats, [loss], numbers)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Plain(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, label: Tensor, stats: Tensor, loss: list[Tensor], numbers: tuple[Any, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(logits, label, stats)
+        ctx.numbers = numbers
+        return loss[0]
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None, None]:
+        logits, label, stats = ctx.saved_tensors
+        _, _, _, _, N, K, _, ignore_index, average, *rest = ctx.numbers
+        if _needs_plain_torch(up):
+            keep = label != ignore_index
+            up = up / keep.sum() if average else up
+            charge = Charge(rest[1], rest[2], keep=keep)
+            return _differentiable(up.expand(N), logits, label.where(keep, 0), charge), None, None, None, None
+        # Saved tensors may have come back from elsewhere: a checkpoint, a hook that keeps them on disk.
+        logits = logits if logits.stride(1) == 1 else logits.contiguous()
+        up = up.contiguous()
+        gradient = torch.empty((N, K), dtype=logits.dtype)
+        numbers = (label.data_ptr(), 0, stats.data_ptr(), 0, N, K, logits.stride(0), ignore_index, average, *rest)
+        library.plain_call(
+            library.GRADIENT, logits.data_ptr(), gradient.data_ptr(), up.data_ptr(), numbers, ups=up.dim() == 1
+        )
+        return gradient, None, None, None, None
