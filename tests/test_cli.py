@@ -234,3 +234,21 @@ def test_python_m_is_the_same() -> None:
         [sys.executable, "-m", "labelsmooth", "--version"], check=True, capture_output=True, text=True
     )
     assert done.stdout.startswith("labelsmooth 0.")
+
+
+def test_the_version_says_what_computes_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from labelsmooth.losses import kernels
+
+    said = CliRunner().invoke(main, ["--version"]).stdout
+    assert f"loss on cpu: {kernels()['cpu']}\n" in said
+    monkeypatch.setenv("LABELSMOOTH_CPU", "eager")
+    command = [sys.executable, "-m", "labelsmooth", "--version"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "loss on cpu: plain torch (LABELSMOOTH_CPU=eager)\n" in done.stdout
+
+
+def test_the_version_is_known_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelsmooth._arguments.find_spec", lambda _name: None)
+    said = CliRunner().invoke(main, ["--version"]).stdout
+    assert "PyTorch is not installed; pip install 'labelsmooth[torch]'" in said

@@ -237,6 +237,16 @@ def test_wide_gaps_and_large_logits_stay_exact(path: str, dtype: Any) -> None:
     agree(loss, 15.0, budget=FLOAT32, what="0, 200, 0, 0", any_dtype=True)
 
 
+@pytest.mark.parametrize("general", [False, True])
+def test_an_offset_of_all_logits_costs_a_float64_loss_nothing(path: str, general: bool) -> None:
+    z = draw(3, 4, 3 * BLOCK + 5, dtype=torch.float64)
+    z += torch.arange(z.shape[1]) / 1000  # the maximum grows from block to block
+    near, y = (z + 1e6) - 1e6, labels(3, 4, z.shape[1])  # what is left of z beside 1e6
+    charge = Charge(0.9, 0.1, shares(4, z.shape[1]).double() if general else None)
+    up = torch.ones(4, dtype=torch.float64)
+    agree_result(kernel(z + 1e6, y, charge, up), kernel(near, y, charge, up), budget=FLOAT64, what=path)
+
+
 def test_the_largest_numbers_of_float16_do_not_overflow(path: str) -> None:
     z = torch.tensor([[65504.0, -65504.0, 0.0, 65504.0]], dtype=torch.float16)
     check(z, torch.tensor([1]), Charge(0.9, 0.1), what=path)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from labelsmooth._version import __version__
 from labelsmooth.errors import InputError, LabelsmoothError
 
 if TYPE_CHECKING:
@@ -58,6 +60,29 @@ def user_input(what: str = "") -> Iterator[None]:
         raise InputError(f"{what}: {error}" if what else str(error)) from error
 
 
+def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Print the version and, where PyTorch is, what computes the loss."""
+    if not wanted or context.resilient_parsing:
+        return
+    click.echo(f"labelsmooth {__version__}")
+    if find_spec("torch") is None:
+        click.echo("loss: PyTorch is not installed; pip install 'labelsmooth[torch]'")
+    else:
+        from labelsmooth.losses import kernels
+
+        for device, kernel in kernels().items():
+            click.echo(f"loss on {device}: {kernel}")
+    context.exit()
+
+
+version = click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and what computes the loss, and exit.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 engine = click.option(
     "--engine",

@@ -14,12 +14,11 @@ from typing import Any
 import click
 
 from labelsmooth._answers import emit, of_books, of_comparison, of_conventions, of_demo, of_loss, of_workbook
-from labelsmooth._arguments import Group, as_json, engine, force, read, reads_a_batch, user_input
-from labelsmooth._version import __version__
+from labelsmooth._arguments import Group, as_json, engine, force, read, reads_a_batch, user_input, version
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, "--version", message="labelsmooth %(version)s")
+@version
 def main() -> None:
     """Label smoothing: as a live workbook, as a PyTorch loss, and compared.
 

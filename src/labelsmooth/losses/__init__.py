@@ -4,7 +4,21 @@
 computes. Nothing here reads the steps of `maths`: two derivations that meet are the proof.
 """
 
+import torch
+
+from . import _cpu
 from .functional import cross_entropy
 from .module import LabelSmoothingCrossEntropy, LossParts, loss_parts
 
-__all__ = ["LabelSmoothingCrossEntropy", "LossParts", "cross_entropy", "loss_parts"]
+__all__ = ["LabelSmoothingCrossEntropy", "LossParts", "cross_entropy", "kernels", "loss_parts"]
+
+
+def kernels() -> dict[str, str]:
+    """Say what computes the loss here, and why: a line for each kind of device.
+
+    Example:
+        >>> sorted(kernels())
+        ['cpu', 'other devices']
+
+    """
+    return {"cpu": _cpu.described(), "other devices": f"plain torch {torch.__version__}"}

@@ -134,8 +134,8 @@ template <> struct Number<float> {
     typedef FI I;
     typedef FB B;
     static constexpr int LANES = WIDTH / 4;
-    static constexpr int MANTISSA = 23;
-    static constexpr int32_t ONE = 0x3f800000;
+    [[maybe_unused]] static constexpr int MANTISSA = 23;
+    [[maybe_unused]] static constexpr int32_t ONE = 0x3f800000;
     static constexpr float LOWEST = -87.33654f;      // log of the smallest normal number
     static constexpr float MAGIC = 12582912.0f;      // 1.5 * 2^23: adding it rounds to an integer
     static constexpr float LN2_HI = 0.693145751953125f;  // 16 bits: times an exponent it is exact, also without FMA
@@ -154,8 +154,8 @@ template <> struct Number<double> {
     typedef DI I;
     typedef DB B;
     static constexpr int LANES = WIDTH / 8;
-    static constexpr int MANTISSA = 52;
-    static constexpr int64_t ONE = 0x3ff0000000000000;
+    [[maybe_unused]] static constexpr int MANTISSA = 52;
+    [[maybe_unused]] static constexpr int64_t ONE = 0x3ff0000000000000;
     static constexpr double LOWEST = -708.3964185322641;
     static constexpr double MAGIC = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr double LN2_HI = 0x1.62e42fee00000p-1;
@@ -503,6 +503,11 @@ INLINE Totals totals(const Row<typename X::Sum> &row, int64_t classes) {
         T top = largest(larger(larger(top0, top1), larger(top2, top3)));
         if (top > m) {
             if (s != 0) s *= exp((double)m - (double)top);  // NaN stays
+            if (m != -(T)INFINITY) {  // what was summed against the old maximum; logits of -inf need no moving
+                const double up = (double)top - (double)m;
+                spread_linear -= (GENERAL ? spread_mass : (double)from) * up;
+                label_linear -= label_mass * up;
+            }
             m = top;
         }
         // Where all logits so far are -inf their exponentials are 0 and not NaN; a NaN among them is still seen.
@@ -527,7 +532,7 @@ INLINE Totals totals(const Row<typename X::Sum> &row, int64_t classes) {
                 linear0 += d;
             }
             s += sum(sum0 + sum1);
-            spread_linear += sum(linear0 + linear1) + (double)(to - from) * shift;
+            spread_linear += sum(linear0 + linear1);
         } else {
             V mass0 = V{}, mass1 = V{};
             const T uniform = (T)(1.0 / classes);
@@ -542,15 +547,13 @@ INLINE Totals totals(const Row<typename X::Sum> &row, int64_t classes) {
                     mass1 += q, linear1 += M::times(q, d);
                 }
             }
-            double spread = sum(mass0), label = sum(mass1);
             s += sum(sum0);
-            spread_mass += spread, spread_linear += sum(linear0) + spread * shift;
-            label_mass += label, label_linear += sum(linear1) + label * shift;
+            spread_mass += sum(mass0), spread_linear += sum(linear0);
+            label_mass += sum(mass1), label_linear += sum(linear1);
         }
     }
     if (m == -(T)INFINITY) s = NAN;  // no class is possible
     if (!GENERAL) spread_linear /= (double)classes, spread_mass = 1;
-    spread_linear -= spread_mass * m, label_linear -= label_mass * m;
     if (row.label >= 0) {
         bool masked = row.allowed && !row.allowed[row.label];
         typename X::Store one[LANES] = {z[row.label]};

@@ -37,15 +37,15 @@ def _load() -> tuple[ctypes.CDLL | None, int, str]:
         raise ValueError(f"{CHOICE} must be portable, avx2, avx512, auto or eager, got {wanted!r}")
     if key == "eager":
         return None, 0, f"plain torch ({CHOICE}={wanted})"
-    files = sorted(Path(__file__).parent.glob("*labelsmooth_cpu.[sd]*"))  # .so, .dylib
-    if not files:
+    file = Path(__file__).with_name("_cpu.native")
+    if not file.is_file():
         return None, 0, "plain torch (installed without a C++ compiler; install one and install labelsmooth again)"
-    library = ctypes.CDLL(str(files[0]))
+    library = ctypes.CDLL(str(file))
     for name in ("paths", "openmp", "job_bytes", "run"):
         getattr(library, f"labelsmooth_{name}").restype = ctypes.c_int64
     library.labelsmooth_run.argtypes = [ctypes.c_char_p]
     if library.labelsmooth_job_bytes() != _JOB.size:
-        return None, 0, f"plain torch ({files[0].name} is from another version: install labelsmooth again)"
+        return None, 0, f"plain torch ({file.name} is from another version: install labelsmooth again)"
     there = library.labelsmooth_paths()
     best = max(number for number in range(len(PATHS)) if there >> number & 1)
     path = names.get(key, best)
