@@ -114,13 +114,13 @@ def save(book: Book, path: str | Path, *, blank: bool = False, force: bool = Fal
             check_name(name, what)
     # XlsxWriter leaves its own temporary files behind when it fails, and a zip file that cannot be closed prints a
     # traceback when it is collected: hence a folder for the first (on the disk that must have room anyway) and memory
-    # for the second.
+    # that can be written to whenever that is, for the second.
     with (
         write_atomically(path, force=force) as temporary,
         tempfile.TemporaryDirectory(prefix=".", dir=temporary.parent) as scratch,
     ):
         options: dict[str, Any] = dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False)
-        buffer = io.BytesIO()
+        buffer = _Memory()
         workbook = xlsxwriter.Workbook(buffer, {**options, "tmpdir": scratch})
         try:
             sheets, formulas = _fill(workbook, book, blank=blank)
@@ -131,6 +131,13 @@ def save(book: Book, path: str | Path, *, blank: bool = False, force: bool = Fal
             workbook.fileclosed = True  # or it would try once more when it is collected
         temporary.write_bytes(buffer.getbuffer())
     return Written(str(path), sheets, formulas, book.rows, book.classes, book.kind)
+
+
+class _Memory(io.BytesIO):
+    """Memory that stays open until it is gone: a collector may take it before the zip file that still writes to it."""
+
+    def close(self) -> None:
+        """Stay open."""
 
 
 class _Sheet(Worksheet):  # type: ignore[misc]  # published without types
