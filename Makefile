@@ -7,6 +7,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
+# Two processes: each holds PyTorch, so more of them would ask for memory. Plain pytest runs in one.
+TWO := -n 2 --dist worksteal
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo check test bench golden clean engines
@@ -21,10 +24,10 @@ check: .venv/.dev  ## format, lint, types and the quick tests; under two minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not slow and not frameworks"
+	$(BIN)/pytest -q $(TWO) -m "not slow and not frameworks"
 
 test: engines .venv/.dev  ## every test, with nothing skipped
-	LABELSMOOTH_REQUIRE=1 $(BIN)/pytest -ra
+	LABELSMOOTH_REQUIRE=1 $(BIN)/pytest -ra $(TWO)
 
 bench: .venv/.dev  ## every benchmark in benchmarks/, one after the other
 	@ls benchmarks/bench_*.py >/dev/null 2>&1 || { echo "nothing to run: there is no benchmarks/bench_*.py"; exit 1; }

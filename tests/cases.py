@@ -7,12 +7,13 @@ failure can be repeated by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
 
 import numpy as np
+import pytest
 
 from labelsmooth.maths.case import Case, Chain
 from labelsmooth.maths.conventions import FAMILIES, NOT_PADDING, WEIGHTINGS, Family
@@ -48,6 +49,21 @@ MEANINGS = ["", "kl", *WEIGHTINGS]  # how a row is charged: plainly, as KL, or b
 ROWS, CLASSES = 4, 5
 
 
+QUICK_MEANINGS = {"", "label"}  # what `make check` runs of them, where all would take seconds
+
+
+def slow_except(quick: Iterable[Any], values: Iterable[Any]) -> list[Any]:
+    """Give the parameters of a test of which `make check` runs the quick ones and `make test` all."""
+    few = {str(value) for value in quick}
+    return [pytest.param(v, id=str(v) or "unweighted", marks=() if str(v) in few else pytest.mark.slow) for v in values]
+
+
+def one_in(every: int, values: Iterable[Any]) -> list[Any]:
+    """Give the parameters of a test of which `make check` runs the first and every so many after it."""
+    rows = (value if isinstance(value, tuple) else (value,) for value in values)
+    return [pytest.param(*row, marks=pytest.mark.slow if i % every else ()) for i, row in enumerate(rows)]
+
+
 @dataclass(frozen=True)
 class Example:
     """A batch with everything that `trace` takes, and the divergence, which `trace` takes from a framework only."""
@@ -58,6 +74,9 @@ class Example:
     label_smoothing: Any = 0.1
     kl: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
     def soft(self) -> bool:

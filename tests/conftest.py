@@ -4,7 +4,8 @@
   or torch can be loaded; neither is imported here, since the tests of most rooms run where only NumPy is installed.
 - `LABELSMOOTH_REQUIRE=1`, which `make test` sets, turns every skip into a failure. Two skips stay allowed, because no
   package brings what they need: a GPU, and the foreign workbook that does not belong to this repository.
-- Skips are counted with their reasons at the end, and a run in which nothing was executed is a failure.
+- Skips are counted with their reasons at the end, and a run in which nothing was executed is a failure. `pytest -n 2`
+  runs the tests in processes of their own, so what was executed is counted where the reports arrive.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import shutil
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRE = "LABELSMOOTH_REQUIRE"
-EXECUTED = pytest.StashKey[int]()
 
 
 class Elsewhere(pytest.skip.Exception):
@@ -66,6 +67,26 @@ def shared() -> Path:
     return path
 
 
+@pytest.fixture
+def ironcalc_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let IronCalc calculate in this process, for tests of what is in a workbook and not of how an engine is run.
+
+    Poison and proof stay as they are. Starting a process for each workbook costs more than calculating most of them.
+    """
+    pytest.importorskip("ironcalc")
+    from labelsmooth.workbook import _engines, recalc
+
+    as_users_do = recalc.run_engine
+
+    def here(name: str, book: Path, *, cells: Any = None, **others: Any) -> Any:
+        if name != "ironcalc":
+            return as_users_do(name, book, cells=cells, **others)
+        version, values = _engines.ENGINES[name].calculate(book, cells)
+        return {"version": version, "values": values}
+
+    monkeypatch.setattr(recalc, "run_engine", here)
+
+
 def _program(*names: str, package: str) -> str:
     for name in names:
         if found := shutil.which(name):
@@ -74,6 +95,24 @@ def _program(*names: str, package: str) -> str:
 
 
 # What makes green mean something -------------------------------------------------------------------------------------
+
+
+class Count:
+    """How many tests were executed, here or in the processes that pytest-xdist started."""
+
+    def __init__(self) -> None:
+        self.executed = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.executed += report.when == "call" and not _is_skip(report)
+
+
+COUNT = pytest.StashKey[Count]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[COUNT] = Count()
+    config.pluginmanager.register(config.stash[COUNT])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -89,13 +128,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    is_skip = report.skipped and not hasattr(report, "wasxfail")  # an expected failure was executed
-    if call.when == "call" and not is_skip:
-        item.config.stash[EXECUTED] = _executed(item.config) + 1
-    if is_skip and _required() and not (call.excinfo and isinstance(call.excinfo.value, Elsewhere)):
+    if _is_skip(report) and _required() and not (call.excinfo and isinstance(call.excinfo.value, Elsewhere)):
         _forbid(report)
     return report
 
@@ -109,7 +145,9 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly and not _executed(session.config):
+    of_many = hasattr(session.config, "workerinput")  # one of xdist's processes may well be left without a test
+    nothing = not (session.config.option.collectonly or of_many or session.config.stash[COUNT].executed)
+    if exitstatus == pytest.ExitCode.OK and nothing:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -119,7 +157,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("skipped, with reasons")
         for reason, count in skips.most_common():
             terminalreporter.write_line(f"{count:4d}  {reason}")
-    if not _executed(config) and not config.option.collectonly:
+    if not config.stash[COUNT].executed and not config.option.collectonly:
         terminalreporter.write_line("No test was executed: this run proves nothing and counts as failed.", red=True)
 
 
@@ -127,8 +165,8 @@ def _required() -> bool:
     return os.environ.get(REQUIRE, "") not in {"", "0"}
 
 
-def _executed(config: pytest.Config) -> int:
-    return config.stash.get(EXECUTED, 0)
+def _is_skip(report: pytest.TestReport) -> bool:
+    return report.skipped and not hasattr(report, "wasxfail")  # an expected failure was executed
 
 
 def _forbid(report: pytest.TestReport | pytest.CollectReport) -> None:
@@ -137,5 +175,5 @@ def _forbid(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
-    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    text = report.longrepr[2] if isinstance(report.longrepr, (tuple, list)) else str(report.longrepr)
     return text.removeprefix("Skipped: ").removeprefix(f"{__name__}.{Elsewhere.__name__}: ")

@@ -189,6 +189,7 @@ def test_compare_asks_pytorch_for_loss_and_gradient(batch: Path) -> None:
     assert all(i["max_abs_gradient_difference"] is not None for i in found.values())
 
 
+@pytest.mark.slow
 def test_demo_compares_the_three_examples_and_replaces_its_own_files(tmp_path: Path) -> None:
     first = answer("demo", "-o", tmp_path / "out")
     assert [e["name"] for e in first["examples"]] == ["post_five_animals", "post_cat_dog", "digits"]

@@ -18,6 +18,7 @@ from agree import FLOAT64, agree
 from labelsmooth import data
 from labelsmooth.files import read_batch
 from labelsmooth.maths.trace import trace
+from test_house import ASK_THE_PATH
 
 # Printed in the post (figure 5); its first example has no losses printed, those are ours in float64, eight decimals.
 CAT_DOG = [0.331359444, 2.19508332, 2.366836152, 1.263261688, 1.985521075]
@@ -94,7 +95,7 @@ def test_the_data_are_found_in_a_package_that_is_a_zip_archive(tmp_path: Path) -
             packed.write(file, f"labelsmooth/data/{file.name}")
     code = "from labelsmooth.data import path; p = path('digits.csv'); print(p); print(len(p.read_text().splitlines()))"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(archive)!r}); {code}"],
+        [sys.executable, "-c", f"{ASK_THE_PATH}; sys.path.insert(0, {str(archive)!r}); {code}"],
         capture_output=True,
         text=True,
         check=False,

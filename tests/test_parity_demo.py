@@ -22,6 +22,7 @@ from labelsmooth.parity.compare import torch_rows
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.usefixtures("ironcalc_here")
 def test_without_pytorch_the_recorded_numbers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "torch_is_there", lambda: False)
     for example in demo.run_demo(tmp_path):
@@ -40,6 +41,8 @@ def test_the_recorded_numbers_are_pytorchs() -> None:
         agree(recorded.row_loss_single, now.row_loss_single, budget=2e-6, what=f"float32 rows of {name}")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("ironcalc_here")
 def test_a_changed_recorded_number_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     record = json.loads(data_path(demo.RECORDED).read_text(encoding="utf-8"))
     record["examples"]["post_cat_dog"]["row_loss"][2] += 1e-9
@@ -51,6 +54,7 @@ def test_a_changed_recorded_number_is_noticed(monkeypatch: pytest.MonkeyPatch, t
     assert verdicts == {"post_five_animals": True, "post_cat_dog": False, "digits": True}
 
 
+@pytest.mark.slow
 def test_the_record_script_says_that_nothing_changed() -> None:
     pytest.importorskip("torch")
     script = [sys.executable, str(ROOT / "scripts" / "record_torch.py"), "--check"]

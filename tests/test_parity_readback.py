@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cases import FIVE_CLASSES, FIVE_LABELS, TWO_CLASSES, TWO_LABELS
+from cases import FIVE_CLASSES, FIVE_LABELS, TWO_CLASSES, TWO_LABELS, one_in
 
 openpyxl: Any = pytest.importorskip("openpyxl")
 pytest.importorskip("ironcalc")
@@ -37,7 +37,7 @@ WEIGHTS = [0.5, 2.0, 1.0, 3.0, 1.5]
 
 
 @pytest.fixture(autouse=True)
-def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_torch(monkeypatch: pytest.MonkeyPatch, ironcalc_here: None) -> None:  # noqa: ARG001
     """PyTorch on the inputs has its own tests, and loading it costs more than all of these."""
     monkeypatch.setattr(readback, "implementations", lambda _: ())
 
@@ -109,7 +109,7 @@ def books() -> Iterator[tuple[str, Any, str]]:
     yield "one row", prepare([[1.0, 2.0]], [0], 0.1, reduction="none"), "full"
 
 
-@pytest.mark.parametrize(("name", "problem", "layout"), list(books()), ids=[name for name, _, _ in books()])
+@pytest.mark.parametrize(("name", "problem", "layout"), one_in(3, books()), ids=[name for name, _, _ in books()])
 def test_an_untouched_book_is_clean_and_one_wrong_cell_is_not(
     name: str, problem: Any, layout: str, tmp_path: Path
 ) -> None:
@@ -168,7 +168,7 @@ CAUSES = [
 ]
 
 
-@pytest.mark.parametrize(("word", "n", "k", "change", "says"), CAUSES)
+@pytest.mark.parametrize(("word", "n", "k", "change", "says"), one_in(3, CAUSES))
 def test_a_famous_mistake_is_called_by_its_name(
     word: str, n: int, k: int, change: Callable[[str], str], says: str, book: Path
 ) -> None:
@@ -220,7 +220,7 @@ ALIKE = [
 ]
 
 
-@pytest.mark.parametrize(("word", "n", "k", "change"), ALIKE)
+@pytest.mark.parametrize(("word", "n", "k", "change"), one_in(2, ALIKE))
 def test_an_equal_formula_is_a_note(word: str, n: int, k: int, change: Callable[[str], str], book: Path) -> None:
     verdict = check_book(typed(book, **{at(word, n, k): change(formula(word, n, k))}))
     (finding,) = verdict.findings
@@ -237,7 +237,7 @@ SPELT_OTHERWISE = [
 ]
 
 
-@pytest.mark.parametrize("change", SPELT_OTHERWISE)
+@pytest.mark.parametrize("change", one_in(2, SPELT_OTHERWISE))
 def test_what_programs_rewrite_is_no_change_at_all(change: Callable[[str], str], book: Path) -> None:
     right = formula("log_softmax", 3, 1)
     assert change(right) != right
@@ -448,7 +448,7 @@ STUDENTS_MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("word", "n", "k", "change", "says"), STUDENTS_MISTAKES)
+@pytest.mark.parametrize(("word", "n", "k", "change", "says"), one_in(3, STUDENTS_MISTAKES))
 def test_a_students_mistake_is_called_by_its_name(
     word: str, n: int, k: int, change: Callable[[str], Any], says: str, student: Path
 ) -> None:

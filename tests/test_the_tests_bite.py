@@ -394,6 +394,7 @@ def test_a_loose_dependency_is_caught(tmp_path: Path, pins: str, says: str) -> N
     assert any(says in line for line in house.unpinned(project, constraints))
 
 
+@pytest.mark.slow
 def test_a_file_left_out_of_the_wheel_is_caught(tmp_path: Path) -> None:
     _tree(tmp_path / "src", {"__init__.py": "", "data/logits.csv": "", "data/source.txt": ""})
     (tmp_path / "pyproject.toml").write_text(
@@ -437,7 +438,7 @@ def test_a_public_name_without_an_example_is_caught() -> None:
 # The rules about skips -----------------------------------------------------------------------------------------------
 
 
-def _pytest(tmp_path: Path, test: str, *, require: bool) -> SimpleNamespace:
+def _pytest(tmp_path: Path, test: str, *more: str, require: bool) -> SimpleNamespace:
     """Run one test file in a fresh pytest under our conftest."""
     tests = tmp_path / "repository" / "tests"
     tests.mkdir(parents=True)
@@ -445,10 +446,11 @@ def _pytest(tmp_path: Path, test: str, *, require: bool) -> SimpleNamespace:
     (tests / "test_planted.py").write_text(test, encoding="utf-8")
     # Where CI is set pytest tells a failure twice in full, in the summary as well: the count must not hang on that.
     surroundings = {name: value for name, value in os.environ.items() if name not in {"CI", "BUILD_NUMBER"}}
-    options = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--rootdir", str(tests), "-c", os.devnull]
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tests), "-c", os.devnull]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(tests)],
-        env={**surroundings, "LABELSMOOTH_REQUIRE": "1" if require else ""},
+        [sys.executable, "-m", "pytest", *options, *more, str(tests)],
+        # No plug-in: what is tested is our conftest, and loading theirs takes longer than the run.
+        env={**surroundings, "LABELSMOOTH_REQUIRE": "1" if require else "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -501,6 +503,7 @@ def test_the_workbook_that_lies_elsewhere_may_be_absent_even_so(tmp_path: Path) 
     assert "   1  the foreign workbook" in strict.text
 
 
+@pytest.mark.slow
 def test_a_gpu_may_be_absent_even_so(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     strict = _pytest(tmp_path, ONE_PASSES + "import pytest\n@pytest.mark.gpu\ndef test_two(): pass\n", require=True)
@@ -517,3 +520,19 @@ def test_a_run_that_executes_nothing_is_not_green(tmp_path: Path) -> None:
     run = _pytest(tmp_path, SKIPS, require=False)
     assert run.code == 1, run.text
     assert "No test was executed" in run.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("test", "require", "code", "says"), [
+    (ONE_PASSES + SKIPS, False, 0, "   3  no engine\n"),
+    (ONE_PASSES + SKIPS, True, 1, "skipped, which LABELSMOOTH_REQUIRE forbids: no engine\n"),
+    ("import pytest\npytest.importorskip('no_such_library')\n" + ONE_PASSES, True, 1, "REQUIRE forbids: could not import"),
+    (SKIPS, False, 1, "No test was executed"),
+])  # fmt: skip
+def test_the_rules_hold_in_several_processes_too(
+    test: str, require: bool, code: int, says: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("xdist")
+    run = _pytest(tmp_path, test, "-p", "xdist", "-n", "2", require=require)
+    assert run.code == code, run.text
+    assert says in run.text

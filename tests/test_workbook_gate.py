@@ -110,6 +110,13 @@ def test_sheets_with_a_prefix_on_every_tag_pass(tmp_path: Path) -> None:
     check_workbook_file(packed(tmp_path, parts(sheet=text)))
 
 
+def test_a_cell_without_the_prefix_of_its_sheet_is_refused(tmp_path: Path) -> None:
+    text = sheet().replace("</", "</x:").replace("<", "<x:").replace("<x:/x:", "</x:").replace("xmlns=", "xmlns:x=")
+    bare = text.replace("<x:c ", "<c ").replace("</x:c>", "</c>")
+    assert bare != text
+    assert "without a plain address" in refusal(packed(tmp_path, parts(sheet=bare)))
+
+
 def test_custom_parts_in_utf_16_pass(tmp_path: Path) -> None:
     text = '<?xml version="1.0" encoding="utf-16"?><query/>'.encode("utf-16")
     check_workbook_file(packed(tmp_path, parts() | {"customXml/item1.xml": text}))

@@ -304,6 +304,7 @@ def test_a_layout_on_another_sheet_names_the_sheet_it_reads() -> None:
 # For every case that there is ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_case_of_every_family_finds_its_place() -> None:
     seen = set()
     for example in all_examples():

@@ -442,6 +442,28 @@ def test_cells_are_found_whole_wherever_a_block_ends(
         assert read_values(copy, {"Steps": ["A2", "C2", "E8", "Z1"]}) == {"Steps": [4.2, POISON, POISON, None]}
 
 
+def test_the_quick_way_poisons_what_the_careful_way_does(
+    lesson: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careful, quick = tmp_path / "careful.xlsx", tmp_path / "quick.xlsx"
+    taken = []
+    usual = _cells._Sheet._usual
+
+    def watched(*given: Any) -> bytes | None:
+        taken.append(usual(*given))
+        return taken[-1]
+
+    monkeypatch.setattr(_cells._Sheet, "_usual", watched)
+    found = poisoned_copy(lesson, quick, {})
+    assert any(taken)
+    monkeypatch.setattr(_cells._Sheet, "_usual", lambda *_: None)
+    assert poisoned_copy(lesson, careful, {}) == found
+    with zipfile.ZipFile(careful) as slow, zipfile.ZipFile(quick) as fast:
+        assert {name: slow.read(name) for name in slow.namelist()} == {
+            name: fast.read(name) for name in fast.namelist()
+        }
+
+
 def test_a_cell_inside_a_cell_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WorkbookError, match="a cell inside a cell"):
         poisoned(tmp_path, '<c r="A1"><f>1</f><c r="B1"><v>1</v></c></c>')

@@ -18,6 +18,8 @@ from labelsmooth.workbook.book import Book, make_book
 from labelsmooth.workbook.recalc import recalculate
 from labelsmooth.workbook.write import save
 
+pytestmark = pytest.mark.usefixtures("ironcalc_here")
+
 
 @pytest.fixture
 def copy(tmp_path: Path) -> tuple[Path, Book]:

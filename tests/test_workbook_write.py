@@ -24,13 +24,24 @@ import pytest
 pytest.importorskip("xlsxwriter")
 
 from agree import FLOAT64, agree
-from cases import MEANINGS, SOFTMAX_FAMILIES, TWO_CLASSES, TWO_LABELS, Example, all_examples, examples
+from cases import (
+    MEANINGS,
+    QUICK_MEANINGS,
+    SOFTMAX_FAMILIES,
+    TWO_CLASSES,
+    TWO_LABELS,
+    Example,
+    all_examples,
+    examples,
+    one_in,
+    slow_except,
+)
 from labelsmooth.errors import InputError
 from labelsmooth.maths.conventions import FAMILIES
 from labelsmooth.maths.steps import chain
 from labelsmooth.maths.trace import Problem, prepare, trace
 from labelsmooth.parity.compare import compare_steps, difference
-from labelsmooth.workbook import _engines, recalc, write
+from labelsmooth.workbook import write
 from labelsmooth.workbook._package import split_reference, worksheet_parts
 from labelsmooth.workbook._style import _STYLES, BANDS, INK
 from labelsmooth.workbook.book import Book, TorchRows, make_book, place_chain
@@ -109,18 +120,6 @@ def formulas(path: Path) -> dict[str, dict[str, str]]:
     }
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let IronCalc calculate in this process."""
-    pytest.importorskip("ironcalc")
-
-    def here(name: str, book: Path, *, cells: Any, **_: Any) -> dict[str, Any]:
-        version, values = _engines.ENGINES[name].calculate(book, cells)
-        return {"version": version, "values": values}
-
-    monkeypatch.setattr(recalc, "run_engine", here)
-
-
 def wrong_cells(path: Path, done: Recalculation, *, budget: float = FLOAT64) -> list[str]:
     """The formula cells whose recalculated value is not the cached one, and every verdict that is not a good one."""
     found, wrong = cells(path), []
@@ -187,8 +186,8 @@ def test_a_fifth_of_the_examples_meets_every_family_and_every_kind() -> None:
     assert len(chosen) > len(every) / 6
 
 
-@pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("meaning", MEANINGS)
+@pytest.mark.usefixtures("ironcalc_here")
+@pytest.mark.parametrize("meaning", slow_except(QUICK_MEANINGS, MEANINGS))
 def test_every_cell_of_every_kind_of_batch_gives_its_cached_number(meaning: str, tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
     for example in a_fifth(meaning):
@@ -222,8 +221,8 @@ def test_libreoffice_agrees_on_the_cases_with_most_in_them(
 SIZES = {"wide": (10, 40), "long": (60, 2), "one row": (1, 3), "thousands apart": (12, 12)}
 
 
-@pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.usefixtures("ironcalc_here")
+@pytest.mark.parametrize("size", one_in(2, SIZES))
 @pytest.mark.parametrize("layout", ["full", "compact"])
 def test_sizes_and_large_logits_agree(size: str, layout: str, tmp_path: Path) -> None:
     rows, classes = SIZES[size]
@@ -245,7 +244,7 @@ def test_sizes_and_large_logits_agree(size: str, layout: str, tmp_path: Path) ->
     assert set(disagreeing(book, done)) <= ({"mixture_gap"} if scale > 3 else set())
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 def test_the_trap_shows_its_ratio_also_where_p_is_tiny(tmp_path: Path) -> None:
     book = written(prepare([[40.0, 0.0, 1.0], [0.0, 600.0, 1.0]], [1, 0], 0.1), tmp_path / "book.xlsx")
     done = recalculate(tmp_path / "book.xlsx")
@@ -258,7 +257,7 @@ def test_the_trap_shows_its_ratio_also_where_p_is_tiny(tmp_path: Path) -> None:
     agree(ratios, [1 / np.log(10)] * 2, budget=FLOAT64, what="LOG over LN")
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
 def test_a_class_far_behind_keeps_its_logarithm_at_every_temperature(epsilon: float, tmp_path: Path) -> None:
     problem = prepare([[0.0, -745.0, 1e4], [40.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [1, 0, 2], epsilon)
@@ -297,7 +296,7 @@ def verdicts(done: Recalculation) -> set[Any]:
     return {value for value in done.values["PyTorch"].values() if isinstance(value, str)}
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 @pytest.mark.parametrize("name", CHANGING)
 def test_another_epsilon_gives_the_loss_at_that_epsilon(name: str, tmp_path: Path) -> None:
     example, path = chosen(name), tmp_path / "book.xlsx"
@@ -312,7 +311,7 @@ def test_another_epsilon_gives_the_loss_at_that_epsilon(name: str, tmp_path: Pat
         assert done.values["Checks"]["B2"] == "ok"
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 @pytest.mark.parametrize("name", CHANGING)
 def test_another_logit_gives_its_loss_and_turns_pytorch_grey_and_never_red(name: str, tmp_path: Path) -> None:
     example, path = chosen(name), tmp_path / "book.xlsx"
@@ -326,7 +325,7 @@ def test_another_logit_gives_its_loss_and_turns_pytorch_grey_and_never_red(name:
     assert done.values["Read me"]["A7"] == "ok"
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 @pytest.mark.parametrize("word", ["label", "class_weight", "prior", "allowed"])
 def test_another_label_weight_prior_or_mask_gives_its_loss_too(word: str, tmp_path: Path) -> None:
     example = next(e for e in examples(FAMILIES["uniform"], "label/N") if e.name.endswith("mask a row, prior"))
@@ -344,7 +343,7 @@ def test_another_label_weight_prior_or_mask_gives_its_loss_too(word: str, tmp_pa
     assert verdicts(done) == {"inputs changed"}
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 def test_where_the_loss_is_no_line_in_epsilon_pytorch_turns_grey(tmp_path: Path) -> None:
     problem = prepare(TWO_CLASSES, TWO_LABELS, 0.1, weight=[1.0, 3.0], weighting="expected")
     written(problem, tmp_path / "book.xlsx")
@@ -352,7 +351,7 @@ def test_where_the_loss_is_no_line_in_epsilon_pytorch_turns_grey(tmp_path: Path)
     assert verdicts(recalculate(tmp_path / "book.xlsx", changes={"Steps!B2": 0.2})) == {"inputs changed"}
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 def test_an_epsilon_outside_its_range_or_a_text_for_a_logit_is_not_ok(gallery: dict[str, tuple[Path, Book]]) -> None:
     path, book = gallery["post"]
     for changes in (
@@ -364,7 +363,7 @@ def test_an_epsilon_outside_its_range_or_a_text_for_a_logit_is_not_ok(gallery: d
         assert recalculate(path, changes=changes).values["Checks"]["B2"] != "ok"
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 def test_where_the_plain_exponentials_overflow_or_vanish_the_checks_go_by_the_shifted_ones(
     gallery: dict[str, tuple[Path, Book]],
 ) -> None:
@@ -416,7 +415,7 @@ PLANTED: dict[str, tuple[str, Callable[[str], str]]] = {
 }
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 @pytest.mark.parametrize("what", PLANTED)
 def test_a_planted_error_turns_the_checks_red_and_is_found_in_its_step(what: str, tmp_path: Path) -> None:
     word, change = PLANTED[what]
@@ -429,7 +428,7 @@ def test_a_planted_error_turns_the_checks_red_and_is_found_in_its_step(what: str
     assert disagreeing(book, done)[0] == word
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 @pytest.mark.parametrize("what", ["LOG for LN", "a sign", "another label"])
 def test_pytorch_s_numbers_turn_red_too(what: str, gallery: dict[str, tuple[Path, Book]], tmp_path: Path) -> None:
     path, book = gallery["post"]
@@ -440,7 +439,7 @@ def test_pytorch_s_numbers_turn_red_too(what: str, gallery: dict[str, tuple[Path
     assert list(done.values["PyTorch"].values()).count("CHECK") == 1 + 5  # of all rows, and of each
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 def test_a_sheet_of_another_chain_disagrees(tmp_path: Path) -> None:
     book = make_book(prepare(TWO_CLASSES, TWO_LABELS, 0.1))
     other = place_chain(chain(replace(book.problem.case, family=FAMILIES["1/K for ε/K"])), 5, 2)
@@ -505,7 +504,7 @@ def test_names_come_back_as_the_same_strings(hostile: tuple[Path, Path]) -> None
         assert bool(lists.cell(5 + k, 2).quotePrefix) is (name[0] in "=+-@\t"), name
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 def test_names_reach_the_headings_through_an_engine_as_they_are(hostile: tuple[Path, Path]) -> None:
     done = recalculate(hostile[0])
     assert [done.values["Steps"][f"{letters(3 + k)}6"] for k in range(len(HOSTILE))] == HOSTILE
@@ -651,6 +650,7 @@ def test_epsilon_and_labels_are_validated(gallery: dict[str, tuple[Path, Book]])
 CELL_LIKE = re.compile(r"[A-Z]{1,3}[0-9]{1,7}|R(?:[0-9]*)?(?:C[0-9]*)?|C[0-9]*", re.IGNORECASE)
 
 
+@pytest.mark.slow
 def test_every_word_is_a_name_that_excel_takes() -> None:
     words: set[str] = set()
     for example in all_examples():
@@ -796,7 +796,7 @@ def test_the_inputs_are_kept_to_the_last_bit(tmp_path: Path) -> None:
     assert found[place.cell(2, 1)].stored == "1"  # and a short number stays short
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 def test_numbers_that_need_their_last_digit_agree(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     z = 1e4 + random.normal(size=(6, 5)) * 1e-3
@@ -838,7 +838,7 @@ def test_a_logit_that_is_no_number_is_refused_by_row_and_class(wrong: float, sai
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("ironcalc_here")
 def test_a_replaced_logit_is_replaced_and_the_sheet_says_so(tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
     write_workbook(path, [[1.0, 2.0], [3.0, -INF]], [0, 1], 0.1, replace_nonfinite=-1e4)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from agree import FLOAT64, LIBREOFFICE
+from cases import one_in, slow_except
 
 pytest.importorskip("xlsxwriter")
 
@@ -18,7 +19,7 @@ from labelsmooth.maths.trace import prepare
 from labelsmooth.parity.compare import compare_steps, difference
 from labelsmooth.parity.demo import EXAMPLES, example
 from labelsmooth.workbook.book import Book, TorchRows, make_book
-from labelsmooth.workbook.recalc import available_engines, recalculate
+from labelsmooth.workbook.recalc import Recalculation, available_engines, recalculate
 from labelsmooth.workbook.write import save
 
 SOFTMAX = [name for name, family in FAMILIES.items() if family.link == "softmax"]
@@ -42,7 +43,10 @@ def written(problem: Any, path: Path, **options: Any) -> Book:
 
 def wrong_cells(path: Path, engine: str, budget: float) -> list[str]:
     """The formula cells whose recalculated value is not the cached one."""
-    done = recalculate(path, engine=engine, timeout=300)
+    return wrong_in(recalculate(path, engine=engine, timeout=300), path, budget)
+
+
+def wrong_in(done: Recalculation, path: Path, budget: float) -> list[str]:
     cached = pytest.importorskip("openpyxl").load_workbook(path, data_only=True)
     wrong = []
     for sheet, cells in done.values.items():
@@ -87,13 +91,13 @@ def random_problem(seed: int) -> tuple[Any, dict[str, Any]]:
     return prepare(logits, labels, eps, **options), {"layout": "compact" if compact else "full"}
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", slow_except((0, 1, 3), range(40)))
 def test_random_batches_agree_in_every_cell_in_ironcalc(seed: int, tmp_path: Path) -> None:
     pytest.importorskip("ironcalc")
     problem, options = random_problem(seed)
     book = written(problem, tmp_path / "book.xlsx", **options)
-    assert not wrong_cells(tmp_path / "book.xlsx", "ironcalc", FLOAT64)
     done = recalculate(tmp_path / "book.xlsx")
+    assert not wrong_in(done, tmp_path / "book.xlsx", FLOAT64)
     assert [s.word for s in compare_steps(book, done) if not s.agrees] == []
 
 
@@ -106,7 +110,7 @@ EXTREME = {
 
 
 @pytest.mark.parametrize("name", EXTREME)
-@pytest.mark.parametrize("divergence", ["torch", "t5x"])
+@pytest.mark.parametrize("divergence", one_in(2, ["torch", "t5x"]))
 def test_extreme_logits_agree_in_every_cell(name: str, divergence: str, tmp_path: Path) -> None:
     pytest.importorskip("ironcalc")
     written(prepare(EXTREME[name], [0, 1, 2], 0.1, convention=divergence), tmp_path / "book.xlsx")

@@ -31,11 +31,12 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from labelsmooth.errors import EngineError
 from labelsmooth.workbook._cells import Value, read_values
 from labelsmooth.workbook._package import split_reference
+from labelsmooth.workbook._process import run_to_end
 
 GIB = 1 << 30
 Cells = Mapping[str, Sequence[str]]
@@ -242,7 +243,7 @@ def run_engine(
     job_file.write_text(json.dumps(job), encoding="utf-8")
     said_file = book.with_name("said.txt")
     with said_file.open("wb") as said:
-        code = _wait(_command(job_file), said, timeout)
+        code = run_to_end(_command(job_file), said, timeout)
     if code is None:
         raise EngineError(f"{engine.title} did not finish {shown} within {timeout:g} s: give it a longer timeout")
     if code != 0:
@@ -251,31 +252,6 @@ def run_engine(
     if not answer_file.is_file():
         raise EngineError(f"{engine.title} ended without an answer on {shown}")
     return json.loads(answer_file.read_text(encoding="utf-8"))
-
-
-def _wait(command: Sequence[str], said: IO[bytes], timeout: float) -> int | None:
-    """The exit code, or None when the time ran out; whatever happens, no process is left behind."""
-    here = str(Path(__file__).resolve().parents[2])  # the child must find the package that this process runs
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=said,
-        env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,  # a group of its own, so that LibreOffice's children end with it
-    )
-    try:
-        return process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left, or on macOS: only zombies left
-            if sys.platform == "win32":
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _verdict(engine: Engine, code: int, shown: str, said: str) -> str:
