@@ -6,6 +6,7 @@ the package loads neither PyTorch nor a spreadsheet library:
     smooth_labels, trace            the mathematics, in NumPy                    labelsmooth.maths
     convert                         the ε that means the same elsewhere          labelsmooth.maths
     cross_entropy, LabelSmoothingCrossEntropy    the loss to train with          labelsmooth.losses (needs torch)
+    linear_cross_entropy, LinearLabelSmoothingCrossEntropy    with the layer before it, the logits never held
     write_workbook                  the same as a live workbook                  labelsmooth.workbook
     compare                         do NumPy, a spreadsheet and PyTorch agree    labelsmooth.parity
 """
@@ -18,7 +19,12 @@ from typing import TYPE_CHECKING, Any
 from labelsmooth._version import __version__
 
 if TYPE_CHECKING:
-    from labelsmooth.losses import LabelSmoothingCrossEntropy, cross_entropy
+    from labelsmooth.losses import (
+        LabelSmoothingCrossEntropy,
+        LinearLabelSmoothingCrossEntropy,
+        cross_entropy,
+        linear_cross_entropy,
+    )
     from labelsmooth.maths.convert import convert
     from labelsmooth.maths.trace import smooth_labels, trace
     from labelsmooth.parity.compare import compare
@@ -26,9 +32,11 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "LabelSmoothingCrossEntropy": "labelsmooth.losses",
+    "LinearLabelSmoothingCrossEntropy": "labelsmooth.losses",
     "compare": "labelsmooth.parity.compare",
     "convert": "labelsmooth.maths.convert",
     "cross_entropy": "labelsmooth.losses",
+    "linear_cross_entropy": "labelsmooth.losses",
     "smooth_labels": "labelsmooth.maths.trace",
     "trace": "labelsmooth.maths.trace",
     "write_workbook": "labelsmooth.workbook.write",
@@ -36,10 +44,12 @@ _ROOMS = {
 
 __all__ = [
     "LabelSmoothingCrossEntropy",
+    "LinearLabelSmoothingCrossEntropy",
     "__version__",
     "compare",
     "convert",
     "cross_entropy",
+    "linear_cross_entropy",
     "smooth_labels",
     "trace",
     "write_workbook",

@@ -1,16 +1,26 @@
 """What you train with: label-smoothed cross-entropy for PyTorch, torch's words at the door.
 
 `functional.py` checks and chooses a kernel, `_options.py` turns conventions and weights into plain numbers, `_eager.py`
-computes. Nothing here reads the steps of `maths`: two derivations that meet are the proof.
+computes. `linear.py` is the same with a linear layer before it, chunk by chunk. Nothing here reads the steps of `maths`:
+two derivations that meet are the proof.
 """
 
 import torch
 
 from . import _cpu
 from .functional import cross_entropy
+from .linear import LinearLabelSmoothingCrossEntropy, linear_cross_entropy
 from .module import LabelSmoothingCrossEntropy, LossParts, loss_parts
 
-__all__ = ["LabelSmoothingCrossEntropy", "LossParts", "cross_entropy", "kernels", "loss_parts"]
+__all__ = [
+    "LabelSmoothingCrossEntropy",
+    "LinearLabelSmoothingCrossEntropy",
+    "LossParts",
+    "cross_entropy",
+    "kernels",
+    "linear_cross_entropy",
+    "loss_parts",
+]
 
 
 def kernels() -> dict[str, str]:

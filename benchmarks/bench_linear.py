@@ -1,0 +1,227 @@
+"""What a linear layer and its loss cost on a CPU beside the three matrix products that nobody can save.
+
+    python benchmarks/bench_linear.py             # about a quarter of an hour
+    python benchmarks/bench_linear.py --tiny      # small shapes, once each: does the benchmark run
+    python benchmarks/bench_linear.py --record    # also appends the figures to benchmarks/results.csv
+
+What is compared with what:
+
+- "three products" are hidden·Wᵀ into memory that is there, and the two products that bring a gradient of the logits back.
+  Every other way is the loss and the gradients of hidden and weight, pushed with 1, into gradients that are new each time.
+- All ways take turns, round after round, in one process for each shape; a figure is the median over the rounds, a ratio the
+  median of the rounds' ratios. In its turn each way runs twice and the second run counts. A way that is slow leaves after
+  its share of the time, but not before its second round.
+- torch's own chunks are measured without smoothing, since with it they compute all the logits.
+- Memory is what one forward and backward adds in a process that has done nothing else, less the gradients' own.
+- All the logits are computed where they take less than a gigabyte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from bench_loss import held, record, setting
+from bench_workbook import RESULTS, commit, device
+
+SHAPES = [(2048, 512, 32000), (1024, 256, 128256), (256, 64, 1048576)]  # rows, width, classes
+TINY = [(7, 3, 500)]
+DTYPES = ("float32", "bfloat16")
+ITEMSIZE = {"float32": 4, "bfloat16": 2}
+BARE = "three products"
+AIMS = {"ours": 1.15, "ours, prior": 1.15}  # of the three products
+SHARE, LEAST = 8, 128 * 2**20  # memory: an eighth of the logits, or so many bytes, whichever is more
+GIGABYTE = 2**30
+WEIGHED = ("ours", "ours, prior", "torch's chunks, no smoothing", "all the logits, torch")  # whose memory is measured
+
+
+# In the child: every way once a round --------------------------------------------------------------------------------
+
+
+def ways(rows: int, width: int, classes: int, dtype: str, *, compiled: bool = True) -> dict[str, Callable[[], Any]]:
+    """Every way of computing loss and gradients, as a function of nothing."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    from labelsmooth.losses import _cpu, cross_entropy, linear_cross_entropy
+
+    assert _cpu.available(), _cpu.described()
+    kind = getattr(torch, dtype)
+    hidden = torch.randn(rows, width).to(kind).requires_grad_()
+    weight = (torch.randn(classes, width) / width**0.5).to(kind).requires_grad_()
+    label, prior = torch.randint(classes, (rows,)), torch.rand(classes).softmax(0)
+    logits: list[Any] = []
+
+    def products() -> Any:
+        with torch.no_grad():
+            z = logits[0] if logits else logits.append(torch.empty(rows, classes, dtype=kind)) or logits[0]
+            torch.mm(hidden, weight.t(), out=z)
+            return z @ weight, z.t() @ hidden
+
+    def trained(loss: Callable[[], Any]) -> Callable[[], Any]:
+        def step() -> None:
+            hidden.grad = weight.grad = None
+            loss().backward()
+
+        return step
+
+    def ours(**words: Any) -> Callable[[], Any]:
+        return trained(lambda: linear_cross_entropy(hidden, weight, label, label_smoothing=0.1, **words))
+
+    def plain(h: Any, w: Any) -> Any:
+        return functional.cross_entropy(functional.linear(h, w), label, label_smoothing=0.1)
+
+    table = {
+        BARE: products,
+        "ours": ours(),
+        "ours, prior": ours(prior=prior),
+        "ours, loss a row": trained(
+            lambda: linear_cross_entropy(hidden, weight, label, label_smoothing=0.1, reduction="none").mean()
+        ),
+    }
+    if hasattr(nn, "LinearCrossEntropyOptions"):
+        options = nn.LinearCrossEntropyOptions()
+        table["torch's chunks, no smoothing"] = trained(
+            lambda: functional.linear_cross_entropy(hidden, weight, label, options=options)
+        )
+    if rows * classes * hidden.itemsize < GIGABYTE:
+        table["all the logits, our loss"] = trained(
+            lambda: cross_entropy(functional.linear(hidden, weight), label, label_smoothing=0.1)
+        )
+        table["all the logits, torch"] = trained(lambda: plain(hidden, weight))
+        if compiled:
+            quick = torch.compile(plain, fullgraph=True)
+            table["all the logits, torch.compile"] = trained(lambda: quick(hidden, weight))
+    return table
+
+
+def times(rows: int, width: int, classes: int, dtype: str, seconds: float) -> dict[str, list[float]]:
+    """Seconds of every way, round by round."""
+    table = ways(rows, width, classes, dtype)
+    table[BARE]()
+    found: dict[str, list[float]] = {name: [] for name in table}
+    spent = dict.fromkeys(table, 0.0)
+    end = time.perf_counter() + seconds
+    for done in range(100 if seconds else 1):
+        if done >= 3 and time.perf_counter() > end:
+            break
+        for name, way in table.items():
+            if done >= 2 and spent[name] > seconds / len(table):
+                continue
+            begin = time.perf_counter()
+            way()
+            start = time.perf_counter()
+            way()
+            found[name].append(time.perf_counter() - start)
+            spent[name] += time.perf_counter() - begin
+    return found
+
+
+def peak(rows: int, width: int, classes: int, dtype: str, name: str) -> float | None:
+    """Bytes that one run of a way adds at most, less the gradients; None where nobody counts."""
+    if sys.platform != "linux":
+        return None
+    ways(2, 2, 3, dtype, compiled=False)[name]()  # whatever is loaded at first use
+    way = ways(rows, width, classes, dtype, compiled=False)[name]
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    before = held()["VmRSS"]
+    way()
+    return (held()["VmHWM"] - before) * 1024 - (rows + classes) * width * ITEMSIZE[dtype]
+
+
+CHILDREN = {"times": times, "peak": peak}
+
+
+# In the parent: a line for each way -----------------------------------------------------------------------------------
+
+
+def child(job: list[Any], threads: int) -> Any:
+    """Run one job in a fresh process."""
+    command = [sys.executable, __file__, "--child", json.dumps(job)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{job} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def line_of(case: str, name: str, found: dict[str, list[float]], top: float | None, logits: int, *, aims: bool) -> str:
+    """What is printed of one way."""
+    line = f"{case} {name:<30}{median(found[name]) * 1e3:12.1f} ms"
+    if name != BARE:
+        ratio = median(a / b for a, b in zip(found[name], found[BARE], strict=False))
+        line += f"{ratio:8.2f} x {BARE}{verdict(ratio, AIMS.get(name) if aims else None)}"
+    if top is not None:
+        most = max(logits / SHARE, LEAST) / 1e6
+        line += f"{top / 1e6:9.0f} MB{verdict(top / 1e6, most if aims and name in AIMS else None)}"
+    return line
+
+
+def verdict(got: float, aim: float | None) -> str:
+    """Whether a figure is what it should be, where it should be anything."""
+    return "" if aim is None else "+" if got <= aim else f" (aim {aim:.4g})"
+
+
+def row_to_record(case: str, name: str, seconds: list[float], top: float | None) -> list[str]:
+    """A line of results.csv."""
+    versions = " ".join(f"{library} {version(library)}" for library in ("torch", "numpy")) + f" {setting()}"
+    tenths = quantiles(seconds * 2 if len(seconds) == 1 else seconds, n=10, method="inclusive")
+    return [datetime.now(UTC).date().isoformat(), "bench_linear", f"{case} {name}",
+            *(f"{tenths[at]:.4g}" for at in (1, 4, 7)), "s", "" if top is None else f"{top / 1e6:.1f}", device(),
+            platform.python_version(), versions, commit()]  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print; this is also the child's door."""
+    parser = argparse.ArgumentParser(description="Measure a linear layer and its loss beside three matrix products.")
+    parser.add_argument("--tiny", action="store_true", help="small shapes, once each")
+    parser.add_argument("--seconds", type=float, default=120, help="for each shape and dtype (default 120)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads (default: one a core)")
+    parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this one")
+    parser.add_argument("--classes", type=int, help="only shapes with so many classes")
+    parser.add_argument("--record", action="store_true", help="append the figures to a CSV file")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="that file (default benchmarks/results.csv)")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    if chosen.child:
+        name, *rest = json.loads(chosen.child)
+        print(json.dumps(CHILDREN[name](*rest)))
+        return 0
+    print(
+        f"{device()}; {chosen.threads} threads; Python {platform.python_version()}; torch {version('torch')}; {setting()}"
+    )
+    print("loss and gradients at label_smoothing 0.1; memory beside inputs and gradients; + where the aim is reached")
+    print("dtype, rows x width x classes: way")
+    for dtype in chosen.dtype or DTYPES:
+        for shape in TINY if chosen.tiny else SHAPES:
+            if chosen.classes in {None, shape[2]} and (dtype == "float32" or shape[2] < 10**6):
+                measure(shape, dtype, chosen)
+    return 0
+
+
+def measure(shape: tuple[int, int, int], dtype: str, chosen: argparse.Namespace) -> None:
+    """Measure, print and record every way of one shape."""
+    found = child(["times", *shape, dtype, 0 if chosen.tiny else chosen.seconds], chosen.threads)
+    case = f"{dtype} {' x '.join(map(str, shape))}, {chosen.threads} threads:"
+    logits = shape[0] * shape[2] * ITEMSIZE[dtype]
+    for name, seconds in found.items():
+        top = child(["peak", *shape, dtype, name], chosen.threads) if name in WEIGHED else None
+        print(line_of(case, name, found, top, logits, aims=not chosen.tiny), flush=True)
+        if chosen.record:
+            record([row_to_record(case, name, seconds, top)], chosen.results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

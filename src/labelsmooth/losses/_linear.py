@@ -1,0 +1,160 @@
+"""Linear layer and loss in chunks of rows: the logits of a chunk stand in one buffer, which is used again for the next.
+
+What shaped it:
+
+- Per chunk: a matrix product into the buffer, the row kernel over it, which leaves the gradient where the logits were,
+  two matrix products out of it. Three products in all need the gradient while the logits are there, that is in the
+  forward; who cannot say in the forward what each row will be multiplied by pays for the first product twice.
+- Sums over chunks are float32 also for half precision. What is multiplied in which dtype: `_linear_products.py`.
+- Half-precision gradients of a mean over many rows would be rounded to 0 before a GradScaler can help. What each row is
+  multiplied by is therefore brought near 1 by a power of two, which comes back as `scale`.
+- Rows that do not count take no part: on a CPU they are left out of the products, elsewhere, where looking for them would
+  wait for the device, they are replaced by zeros. Whatever they hold leaves no NaN in the weight's gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._linear_products import TILE, Head, Tiles, add_product
+from ._linear_rows import EAGER_BYTES, Rows, losses_in_place, native, part
+from ._options import Charge, counted
+
+SHARE = 8  # of the logits may live at a time,
+LEAST = 128 * 2**20  # or so many bytes, whichever is more
+# Beyond so many rows a product gets no faster; on a GPU it keeps more cores busy.
+MOST_ROWS = {"cpu": 1024}
+MOST_ROWS_ELSEWHERE = 2048
+LIBRARY = 24 * 2**20  # bytes that a matrix product takes for its own buffers
+
+
+class Wanted(NamedTuple):
+    """Whose gradients are asked for."""
+
+    hidden: bool = False
+    weight: bool = False
+    bias: bool = False
+
+
+NOTHING = Wanted()
+
+
+class Gradients(NamedTuple):
+    """Loss of each row and, summed over the rows times what each is multiplied by over `scale`, the gradients."""
+
+    losses: Tensor  # (N·P)
+    hidden: Tensor | None  # (N, D), in the dtype of the sums as all
+    weight: Tensor | None  # (P·K + padded, D)
+    bias: Tensor | None  # (P·K + padded)
+    scale: Tensor | None  # (): multiply the gradients by it; None for 1
+
+
+def losses_and_gradients(
+    head: Head, label: Tensor, charge: Charge, up: Tensor | None = None, wanted: Wanted = NOTHING
+) -> Gradients:
+    """Give the loss of each row and the gradients that are wanted.
+
+    Args:
+        head: what makes the logits.
+        label: (N·P) int64, or (N·P, K).
+        charge: the effective numbers; what has rows has N·P of them.
+        up: (N·P), what the loss of each row is multiplied by; needed where a gradient is wanted.
+        wanted: which gradients.
+
+    """
+    # Autocast has had its say in `head.plan.products`, and would have it again in every product here.
+    with torch.no_grad(), torch.autocast(head.hidden.device.type, enabled=False):
+        scale = None
+        if up is not None and head.plan.products != head.plan.sums:
+            scale = _power_of_two(up)
+            up = up / scale
+        chunks = _Chunks(head, label, charge, up, wanted)
+        chunks.run()
+        return Gradients(chunks.losses, chunks.to_hidden, chunks.to_weight, chunks.to_bias, scale)
+
+
+def _power_of_two(up: Tensor) -> Tensor:
+    """Give the power of two below the largest absolute value, 1 where that is 0 or no number."""
+    largest = up.abs().amax()
+    exponent = torch.frexp(torch.where(largest.isfinite() & (largest > 0), largest, 1.0)).exponent
+    return torch.ldexp(torch.ones_like(largest), exponent - 1)
+
+
+def rows_at_a_time(head: Head) -> int:
+    """Choose how many rows of `hidden` make a chunk."""
+    N, plan = head.hidden.shape[0], head.plan
+    if plan.chunk_rows:
+        return min(plan.chunk_rows, N)
+    budget = max(N * plan.outputs * head.hidden.itemsize // SHARE, LEAST)
+    device = head.hidden.device.type
+    budget -= LIBRARY if native(device) else LIBRARY + EAGER_BYTES
+    if head.weight.dtype != plan.products:
+        budget -= TILE
+    # Gradients that are kept in a wider dtype than they will have.
+    budget -= sum(x.numel() * plan.sums.itemsize for x in (head.hidden, head.weight) if x.dtype != plan.sums)
+    rows = max(budget, LEAST // 2) // (plan.outputs * plan.products.itemsize)
+    rows = max(1, min(rows, MOST_ROWS.get(device, MOST_ROWS_ELSEWHERE)))
+    return ceil(N / ceil(N / rows))  # chunks of one size
+
+
+class _Chunks:
+    """The buffers of one run over the rows."""
+
+    def __init__(self, head: Head, label: Tensor, charge: Charge, up: Tensor | None, wanted: Wanted) -> None:
+        self.head, self.label, self.charge, self.up = head, label, charge, up
+        hidden, weight, sums = head.hidden, head.weight, head.plan.sums
+        self.rows = rows_at_a_time(head)
+        self.tiles = Tiles(head)
+        self.buffer = hidden.new_empty((self.rows, head.plan.outputs), dtype=head.plan.products)
+        self.losses = hidden.new_zeros(label.shape[0], dtype=sums)
+        self.to_hidden = torch.zeros_like(hidden, dtype=sums) if wanted.hidden else None
+        self.to_weight = hidden.new_empty(weight.shape, dtype=sums) if wanted.weight else None
+        self.to_bias = hidden.new_zeros(weight.shape[0], dtype=sums) if wanted.bias else None
+
+    def run(self) -> None:
+        """Go through the rows."""
+        first = True
+        for rows in self.chunks():
+            self.chunk(rows, first=first)
+            first = False
+        if self.to_weight is not None:
+            self.to_weight[0 if first else self.head.plan.outputs :].zero_()  # padding, or all where no row counts
+
+    def chunks(self) -> Iterator[Rows]:
+        """Give the rows of each chunk, those that do not count left out where that is free."""
+        head, keep = self.head, self.charge.keep
+        if keep is not None and head.plan.positions == 1 and head.hidden.device.type == "cpu" and not bool(keep.all()):
+            yield from (rows for rows in torch.split(keep.nonzero().squeeze(1), self.rows) if rows.numel())
+            return
+        for start in range(0, head.hidden.shape[0], self.rows):
+            yield slice(start, min(start + self.rows, head.hidden.shape[0]))
+
+    def chunk(self, rows: Rows, *, first: bool) -> None:
+        """Compute one chunk's losses and add its gradients."""
+        head, P = self.head, self.head.plan.positions
+        each = rows if isinstance(rows, Tensor) else slice(rows.start * P, rows.stop * P)
+        charge = part(self.charge, each)
+        hidden = head.hidden[rows].to(head.plan.products)  # (n, D)
+        if charge.keep is not None:
+            hidden = counted(hidden, charge.keep.view(-1, P).any(1))
+        chunk = self.buffer[: hidden.shape[0]]  # (n, P·K), the logits
+        self.tiles.logits(hidden, out=chunk)
+        up = None if self.up is None else self.up[each]
+        self.losses[each] = losses_in_place(chunk.view(-1, head.plan.classes), self.label[each], charge, up)
+        if up is not None:
+            self.add_gradients(chunk, hidden, rows, first=first)
+
+    def add_gradients(self, gradient: Tensor, hidden: Tensor, rows: Rows, *, first: bool) -> None:
+        """Add what a chunk's gradient of the logits, (n, P·K), gives to those of the layer."""
+        outputs = self.head.plan.outputs
+        if self.to_hidden is not None:
+            self.to_hidden[rows] = self.tiles.through(gradient).to(self.to_hidden.dtype)
+        if self.to_weight is not None:
+            add_product(self.to_weight[:outputs], gradient, hidden, first=first)
+        if self.to_bias is not None:
+            self.to_bias[:outputs] += gradient.sum(0, dtype=self.to_bias.dtype)

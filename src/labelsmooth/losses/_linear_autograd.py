@@ -1,0 +1,161 @@
+"""Linear layer and loss as torch's autograd sees them, in eager mode and in a graph that torch.compile has made.
+
+What shaped it:
+
+- A mean or a sum has its gradients when its forward ends. The backward multiplies them by what arrives: in place when
+  the graph is about to be freed, so that no second gradient of the weight's size is made, and into new memory when
+  somebody keeps the graph for another backward.
+- A loss a row waits for what arrives and computes the logits of each chunk again.
+- Second derivatives and many gradients at once go through plain torch with all the logits: right, and as large as that.
+- The gradients are kept in the dtype of the sums and rounded once, after the multiplication: a GradScaler's factor comes
+  before float16 can lose anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  the name the whole world uses
+
+from . import _eager
+from ._cpu import _needs_plain_torch
+from ._linear import NOTHING, Wanted, losses_and_gradients
+from ._linear_operators import losses_operator, total_operator
+from ._linear_products import TILE, Head, Plan
+from ._options import Charge, counted
+
+# Not public; where a torch has it not, every graph is treated as one that is kept.
+_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)  # noqa: SLF001
+
+
+def row_losses(head: Head, label: Tensor, charge: Charge) -> Tensor:
+    """Give the loss of each row, (N·P); the backward computes the logits again."""
+    if torch.compiler.is_compiling():
+        return losses_operator(head, label, charge)
+    if not any(_wanted(head)):
+        return losses_and_gradients(head, label, charge).losses
+    rows: Tensor = _Rows.apply(*head, label, charge)  # type: ignore[no-untyped-call]
+    return rows
+
+
+def total_loss(head: Head, label: Tensor, charge: Charge, up: Tensor) -> Tensor:
+    """Give Σ up·loss over the rows, the gradients computed with it."""
+    wanted = _wanted(head)
+    if not any(wanted):
+        return (row_losses(head, label, charge) * up).sum()
+    if torch.compiler.is_compiling():
+        return total_operator(head, label, charge, up, wanted)
+    total: Tensor = _AtOnce.apply(*head, label, charge, up)  # type: ignore[no-untyped-call]
+    return total
+
+
+def _wanted(head: Head) -> Wanted:
+    """Say which gradients a backward could ask for."""
+    if not torch.is_grad_enabled():
+        return NOTHING
+    return Wanted(*(x is not None and x.requires_grad for x in (head.hidden, head.weight, head.bias)))
+
+
+# Eager mode -----------------------------------------------------------------------------------------------------------
+
+
+class _AtOnce(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        plan: Plan,
+        label: Tensor,
+        charge: Charge,
+        up: Tensor,
+    ) -> Tensor:
+        head = Head(hidden, weight, bias, plan)
+        found = losses_and_gradients(head, label, charge, up, Wanted(*ctx.needs_input_grad[:3]))
+        ctx.save_for_backward(*found[1:], hidden, weight, bias, label, up, *_tensors(charge))
+        ctx.plan, ctx.charge = plan, charge
+        return (found.losses * up).sum()
+
+    @staticmethod
+    def backward(ctx: Any, push: Tensor) -> tuple[Tensor | None, ...]:
+        *found, scale, hidden, weight, bias, label, up = ctx.saved_tensors[:9]
+        if _needs_plain_torch(push):
+            head, wanted = Head(hidden, weight, bias, ctx.plan), Wanted(*ctx.needs_input_grad[:3])
+            return *_differentiable(head, wanted, label, ctx.charge, up * push), *[None] * 4
+        factor, kept = push if scale is None else push * scale, _kept()
+        pairs = zip(found, (hidden, weight, bias), strict=True)
+        return *(_times(x, factor, like, kept=kept) for x, like in pairs), *[None] * 4
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, label: Tensor, charge: Charge
+    ) -> Tensor:
+        ctx.save_for_backward(hidden, weight, bias, label, *_tensors(charge))
+        ctx.plan, ctx.charge = plan, charge
+        return losses_and_gradients(Head(hidden, weight, bias, plan), label, charge).losses
+
+    @staticmethod
+    def backward(ctx: Any, push: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, label = ctx.saved_tensors[:4]
+        head, wanted = Head(hidden, weight, bias, ctx.plan), Wanted(*ctx.needs_input_grad[:3])
+        if _needs_plain_torch(push):
+            return *_differentiable(head, wanted, label, ctx.charge, push), *[None] * 3
+        found = losses_and_gradients(head, label, ctx.charge, push, wanted)
+        scale = torch.ones_like(push[0]) if found.scale is None else found.scale
+        pairs = zip(found[1:4], (hidden, weight, bias), strict=True)
+        return *(_times(x, scale, like, kept=False) for x, like in pairs), *[None] * 3
+
+
+def _times(gradient: Tensor | None, factor: Tensor, like: Tensor | None, *, kept: bool) -> Tensor | None:
+    """Give gradient·factor in the dtype of `like`; over the gradient's own memory unless it is kept."""
+    if gradient is None or like is None:
+        return None
+    if gradient.dtype != like.dtype:
+        return _rounded_product(gradient, factor, like.dtype)
+    if kept:
+        return gradient * factor
+    if factor.device.type != "cpu" or factor.item() != 1:
+        gradient.mul_(factor)
+    return gradient.view_as(gradient)  # another tensor on the same memory, which `.grad` can take as it is
+
+
+def _rounded_product(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Multiply in the wide dtype and round once; in pieces, since a product of that size would stand there as a whole."""
+    rounded = torch.empty_like(gradient, dtype=dtype)
+    step = max(1, TILE // (gradient[0].numel() * gradient.itemsize))
+    for start in range(0, gradient.shape[0], step):
+        some = slice(start, start + step)
+        rounded[some] = gradient[some] * factor
+    return rounded
+
+
+def _differentiable(head: Head, wanted: Wanted, label: Tensor, charge: Charge, up: Tensor) -> list[Tensor | None]:
+    """Give the gradients in plain torch, with all the logits: for a second derivative, or many gradients at once."""
+    with torch.enable_grad():
+        layer = [None if x is None else x.detach().requires_grad_() if need and not x.requires_grad else x
+                 for x, need in zip(head[:3], wanted, strict=True)]  # fmt: skip
+        logits = _logits(Head._make([*layer, head.plan]), charge)
+        loss = _eager.row_losses(logits, label, charge._replace(minus_floor=False))
+        asked = [x for x, need in zip(layer, wanted, strict=True) if need and x is not None]
+        found = iter(torch.autograd.grad(loss, asked, up.expand(loss.shape), create_graph=True))
+    return [next(found) if need else None for need in wanted]
+
+
+def _logits(head: Head, charge: Charge) -> Tensor:
+    """Give all the logits, (N·P, K)."""
+    hidden, weight, bias, plan = head
+    if charge.keep is not None:
+        hidden = counted(hidden, charge.keep.view(-1, plan.positions).any(1))
+    used, dtype = slice(0, plan.outputs), plan.products
+    logits = F.linear(hidden.to(dtype), weight[used].to(dtype), None if bias is None else bias[used].to(dtype))
+    return logits.view(-1, plan.classes)
+
+
+def _tensors(charge: Charge) -> Iterator[Tensor]:
+    return (x for x in charge if isinstance(x, Tensor))
