@@ -8,6 +8,7 @@ the package loads neither PyTorch nor a spreadsheet library:
     cross_entropy, LabelSmoothingCrossEntropy    the loss to train with          labelsmooth.losses (needs torch)
     write_workbook                  the same as a live workbook                  labelsmooth.workbook
     compare                         do NumPy, a spreadsheet and PyTorch agree    labelsmooth.parity
+    diagnose                        why do somebody's numbers differ             labelsmooth.parity
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from labelsmooth.maths.convert import convert
     from labelsmooth.maths.trace import smooth_labels, trace
     from labelsmooth.parity.compare import compare
+    from labelsmooth.parity.diagnose import diagnose
     from labelsmooth.workbook.write import write_workbook
 
 _ROOMS = {
@@ -29,6 +31,7 @@ _ROOMS = {
     "compare": "labelsmooth.parity.compare",
     "convert": "labelsmooth.maths.convert",
     "cross_entropy": "labelsmooth.losses",
+    "diagnose": "labelsmooth.parity.diagnose",
     "smooth_labels": "labelsmooth.maths.trace",
     "trace": "labelsmooth.maths.trace",
     "write_workbook": "labelsmooth.workbook.write",
@@ -40,6 +43,7 @@ __all__ = [
     "compare",
     "convert",
     "cross_entropy",
+    "diagnose",
     "smooth_labels",
     "trace",
     "write_workbook",

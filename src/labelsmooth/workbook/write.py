@@ -122,13 +122,18 @@ def save(book: Book, path: str | Path, *, blank: bool = False, force: bool = Fal
         options: dict[str, Any] = dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False)
         buffer = io.BytesIO()
         workbook = xlsxwriter.Workbook(buffer, {**options, "tmpdir": scratch})
+        failed: Exception | None = None
         try:
             sheets, formulas = _fill(workbook, book, blank=blank)
             workbook.close()
-        except FileCreateError as error:  # XlsxWriter's wrapping; anew, or the two would hold each other
-            raise type(error.args[0])(*error.args[0].args) from None
+        except (
+            FileCreateError
+        ) as error:  # XlsxWriter's wrapping; anew and out of here, or the new one would hold this one,
+            failed = type(error.args[0])(*error.args[0].args)  # its frames, and the zip file until the buffer is gone
         finally:
             workbook.fileclosed = True  # or it would try once more when it is collected
+        if failed is not None:
+            raise failed
         temporary.write_bytes(buffer.getbuffer())
     return Written(str(path), sheets, formulas, book.rows, book.classes, book.kind)
 
