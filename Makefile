@@ -6,16 +6,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
+FRAMEWORKS := .venv-frameworks/bin/pip --disable-pip-version-check install --quiet
+INTERPRETED := TRITON_INTERPRET=1 KERAS_BACKEND=torch OMP_NUM_THREADS=1
 
 # Two processes: each holds PyTorch, so more of them would ask for memory. Plain pytest runs in one.
 TWO := -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check test bench golden clean engines
+.PHONY: help demo check test bench diagnose-table frameworks golden clean engines
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.torch  ## the worked examples as workbooks, and the comparison with PyTorch, in out/
 	$(BIN)/labelsmooth demo -o out
@@ -33,11 +35,19 @@ bench: .venv/.dev  ## every benchmark in benchmarks/, one after the other
 	@ls benchmarks/bench_*.py >/dev/null 2>&1 || { echo "nothing to run: there is no benchmarks/bench_*.py"; exit 1; }
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
-golden: .venv/.dev  ## how far PyTorch's numbers are from the recorded ones; scripts/record_torch.py records them anew
-	$(BIN)/python scripts/record_torch.py --check
+diagnose-table: .venv/.dev  ## how often a diagnosis is right, measured anew and written into docs/diagnose.md
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/diagnose_table.py --write
+
+# Keras takes its backend, and Triton that it interprets, from the environment when they are loaded.
+frameworks: .venv-frameworks/.ready  ## run the other frameworks for real against the numbers on record; gigabytes
+	$(INTERPRETED) .venv-frameworks/bin/pytest -m frameworks tests/test_parity_frameworks*.py
+
+golden: .venv-frameworks/.ready  ## how far the frameworks are from the record; make golden RECORD=1 writes what has moved
+	$(INTERPRETED) .venv-frameworks/bin/python scripts/record_frameworks.py $(if $(RECORD),--record)
+	.venv-frameworks/bin/python scripts/record_torch.py $(if $(RECORD),,--check)
 
 clean:  ## remove what make has made, .venv included
-	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-frameworks out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 engines:
@@ -45,11 +55,11 @@ engines:
 
 # The environment, brought up to date when what it is made from changes ------------------------------------------------
 
-.venv/bin/pip:
+.venv/bin/pip .venv-frameworks/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "labelsmooth needs Python 3.11 or newer, got: $$($(PYTHON) --version 2>&1)." \
 	       "Name another one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv .venv || { echo "to get Python's venv module run: sudo apt-get install -y python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(@:/bin/pip=) || { echo "to get Python's venv module run: sudo apt-get install -y python3-venv"; exit 1; }
 
 .venv/.torch: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "installing labelsmooth and PyTorch into .venv; the first time this takes minutes"
@@ -60,3 +70,11 @@ engines:
 	@echo "installing labelsmooth, PyTorch and the test tools into .venv; the first time this takes minutes"
 	$(PIP) -e '.[torch,dev]'
 	@touch .venv/.torch $@
+
+# The second install takes no dependencies: fastai and timm ask for torchvision, which their losses do not need, and
+# everything that they do need stands in the list.
+.venv-frameworks/.ready: pyproject.toml constraints.txt constraints-frameworks.txt | .venv-frameworks/bin/pip
+	@echo "installing the other frameworks into .venv-frameworks; this takes minutes and about 3 GB"
+	$(FRAMEWORKS) -c constraints.txt -e '.[torch]' cloudpickle matplotlib ml_dtypes pytest pytest-randomly safetensors scikit-learn
+	$(FRAMEWORKS) --no-deps -r constraints-frameworks.txt
+	@touch $@

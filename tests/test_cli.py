@@ -183,10 +183,23 @@ def test_compare_agrees_on_the_post_and_says_how_far(batch: Path) -> None:
 def test_compare_asks_pytorch_for_loss_and_gradient(batch: Path) -> None:
     pytest.importorskip("torch")
     found = {(i["name"], i["dtype"]): i for i in answer("compare", batch)["implementations"]}
-    assert set(found) == {
-        (n, d) for n in ("torch cross_entropy", "labelsmooth cross_entropy") for d in ("float64", "float32")
-    }
-    assert all(i["max_abs_gradient_difference"] is not None for i in found.values())
+    assert set(found) >= {(n, d) for n in ("torch index", "labelsmooth cross_entropy") for d in ("float64", "float32")}
+    assert all(i["convention"] == "uniform" and i["same_convention"] for i in found.values() if i["losses"])
+    asked = [i for i in found.values() if i["losses"]]
+    assert len(asked) >= 7
+    assert all(i["max_abs_gradient_difference"] is not None for i in asked)
+
+
+def test_compare_asks_the_frameworks_that_are_named(batch: Path) -> None:
+    pytest.importorskip("torch")
+    got = answer("compare", batch, "--frameworks", "the post", "--convention", "fairseq")
+    post = {i["name"]: i for i in got["implementations"]}["the post"]
+    assert (post["agree"], post["convention"], post["same_convention"]) == (True, "uniform", False)
+    names = [i["name"] for i in answer("compare", batch, "--frameworks", "none")["implementations"]]
+    assert set(names) == {"labelsmooth cross_entropy"}
+    assert "unknown framework 'jaxx'" in run("compare", batch, "--frameworks", "jaxx").stderr
+    shown = run("compare", batch, "--frameworks", "the post", "--convention", "fairseq").stdout
+    assert "the post: another convention, uniform, and so another number" in shown
 
 
 @pytest.mark.slow

@@ -45,7 +45,10 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 # Private files at the top that belong to a room of one file.
-ANNEXES = {"_answers": "cli", "_arguments": "cli", "_terminal": "cli", "_version": "errors"}
+ANNEXES = {
+    **dict.fromkeys(["_answers", "_arguments", "_books", "_diagnosing", "_terminal"], "cli"),
+    "_version": "errors",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Door:
 
 
 FILES = ("files/_archives.py",)
-FRAMEWORK = Door(inside=("parity/frameworks.py",))
+FRAMEWORK = Door(inside=("parity/frameworks.py", "parity/_frameworks_*.py"))
 DOORS: dict[str, Door] = {
     "numpy": Door(anywhere=("*",)),
     "torch": Door(anywhere=("losses/*",), inside=("parity/*", "calibration/*", *FILES, "cli.py")),
@@ -67,12 +70,12 @@ DOORS: dict[str, Door] = {
     "ironcalc": Door(inside=("workbook/recalc.py", "workbook/_engines.py")),
     "formulon": Door(inside=("workbook/recalc.py", "workbook/_engines.py")),
     "wasmtime": Door(inside=("workbook/recalc.py", "workbook/_engines.py")),
-    "click": Door(anywhere=("cli.py", "_arguments.py")),
+    "click": Door(anywhere=("cli.py", "_arguments.py", "_books.py", "_diagnosing.py")),
     "rich": Door(anywhere=("_terminal.py",)),
     "safetensors": Door(inside=FILES),
     "pyarrow": Door(inside=FILES),
     "matplotlib": Door(inside=("calibration/*",)),
-    **dict.fromkeys(["flax", "jax", "keras", "optax", "tensorflow", "timm", "transformers"], FRAMEWORK),
+    **dict.fromkeys(["fastai", "jax", "keras", "liger_kernel", "optax", "sklearn", "timm", "transformers"], FRAMEWORK),
 }
 
 # Test files that belong to no single module.
@@ -468,6 +471,6 @@ def test_every_public_name_is_documented_with_an_example() -> None:
 def test_the_bare_make_lists_every_command() -> None:
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     rules = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for command in ("demo", "check", "test", "bench", "golden", "clean"):
+    for command in ("demo", "check", "test", "bench", "frameworks", "golden", "clean"):
         assert f"make {command} " in listed
         assert re.search(rf"^{command}:", rules, re.MULTILINE)

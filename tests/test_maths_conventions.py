@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from math import log
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from labelsmooth.maths.conventions import (
     convention_named,
     weighting_named,
 )
+from labelsmooth.maths.convert import convert
 from labelsmooth.maths.trace import smooth_labels, trace
 
 PRINTED = 5.1e-7  # the published figures have six decimals
@@ -264,3 +268,30 @@ def test_mistakes_say_where_they_were_seen_and_no_framework_is_called_one_that_i
 def test_an_unknown_convention_is_refused_with_a_hint(name: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         convention_named(name)
+
+
+# The page ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_conventions_is_what_its_script_prints(root: Path) -> None:
+    words = [sys.executable, "scripts/conventions_page.py"]
+    printed = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    page = (root / "docs" / "conventions.md").read_text(encoding="utf-8")
+    assert page == printed, "python scripts/conventions_page.py > docs/conventions.md"
+    for name in [*FAMILIES, *WEIGHTINGS, *(f"`{key}`" for key in CONVENTIONS)]:
+        assert f"| {name} |" in page
+
+
+@pytest.mark.parametrize("target", FAMILIES)
+@pytest.mark.parametrize("source", FAMILIES)
+def test_a_conversion_between_any_two_targets_is_exact_or_says_that_it_is_not(source: str, target: str) -> None:
+    try:
+        found = convert(0.1, source=source, target=target, num_classes=5)
+    except ValueError as fault:
+        assert source != target or source == "gaussian"
+        assert re.search("no ε in common|can give them|is the same for every ε", str(fault))  # noqa: PT017
+        return
+    on, off = FAMILIES[source].on_off(0.1, 5)
+    agree([found.on * off], [found.off * on], budget=FLOAT64, what="the same ratio")
+    assert found.exact == (abs(found.on - on) + abs(found.off - off) <= FLOAT64)
+    assert found.exact or "times that of" in found.note

@@ -16,9 +16,10 @@ pytest.importorskip("ironcalc")
 pytest.importorskip("xlsxwriter")
 
 from labelsmooth.maths.trace import prepare
-from labelsmooth.parity import compare as room
-from labelsmooth.parity import frameworks
-from labelsmooth.parity.compare import TOLERANCE, compare, compare_problem, compare_steps, difference, torch_rows
+from labelsmooth.parity import judge
+from labelsmooth.parity.compare import compare, compare_problem, compare_steps, difference, torch_rows
+from labelsmooth.parity.frameworks import PEERS, installed, torch_is_there
+from labelsmooth.parity.judge import TOLERANCE, side_by_side
 from labelsmooth.workbook.book import make_book
 from labelsmooth.workbook.recalc import Recalculation, recalculate
 from labelsmooth.workbook.write import save
@@ -82,8 +83,9 @@ def test_numpy_sheet_and_pytorch_agree(name: str) -> None:
     assert done.agree, [s for s in done.steps if not s.agrees] + [i for i in done.implementations if not i.agrees]
     assert done.largest <= FLOAT64
     assert {s.word for s in done.steps} >= {"row_loss", "label_loss", "prior_loss"}
-    if frameworks.torch_is_there():
-        assert [i.dtype for i in done.implementations] == ["float64", "float32"] * 2
+    if torch_is_there():
+        assert [i.dtype for i in done.implementations][:2] == ["float64", "float32"]
+        assert [i.name for i in done.implementations if i.dtype == "float64"][1:4] == list(PEERS)[:3]
 
 
 def test_pytorchs_own_loss_is_asked_where_it_has_the_convention_and_only_there() -> None:
@@ -92,10 +94,10 @@ def test_pytorchs_own_loss_is_asked_where_it_has_the_convention_and_only_there()
         words = dict(options)
         words.pop("layout", None)
         problem = prepare(LOGITS, words.pop("labels", LABELS), words.pop("label_smoothing", 0.1), **words)
-        asked = not frameworks.only_ours(problem)
+        asked = not judge.only_ours(problem)
         plain = name in {"torch", "no smoothing", "all smoothing", "soft", "ignored", "weights", "weights, soft",
                          "weights, ignored", "sum", "sum with weights", "none", "compact", "compact, ignored"}  # fmt: skip
-        assert asked == plain, (name, frameworks.only_ours(problem))
+        assert asked == plain, (name, judge.only_ours(problem))
 
 
 def test_the_stored_rows_give_pytorchs_loss_at_any_epsilon() -> None:
@@ -109,15 +111,15 @@ def test_the_stored_rows_give_pytorchs_loss_at_any_epsilon() -> None:
 
 def test_a_wrong_loss_and_a_wrong_gradient_are_each_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    right = frameworks.torch_own
+    right = judge.torch_own
 
-    def wrong(problem: Any, dtype: str = "float64", *, of: str) -> frameworks.Result:
+    def wrong(problem: Any, dtype: str = "float64", *, of: str) -> judge.Result:
         result = right(problem, dtype)
         return replace(result, **{of: np.asarray(getattr(result, of)) + 1e-4})
 
     for part in ("row_loss", "gradient"):
-        monkeypatch.setattr(room, "torch_own", lambda p, d="float64", part=part: wrong(p, d, of=part))
-        done = compare(LOGITS, LABELS, 0.1)
+        monkeypatch.setattr(judge, "torch_own", lambda p, d="float64", part=part: wrong(p, d, of=part))
+        done = compare_problem(prepare(LOGITS, LABELS, 0.1))
         assert not done.agree
         assert {i.name for i in done.implementations if not i.agrees} == {"torch cross_entropy"}
 
@@ -151,6 +153,82 @@ def test_recorded_numbers_stand_in_for_pytorch_and_say_so() -> None:
     assert [i.note for i in done.implementations] == ["recorded numbers: PyTorch is not installed here"]
     off = replace(recorded, row_loss=recorded.row_loss + 1e-6)
     assert not compare_problem(problem, recorded=off).agree
+
+
+# Side by side --------------------------------------------------------------------------------------------------------
+
+
+def beside(name: str, **options: Any) -> judge.Implementation:
+    """One framework, asked in its first dtype."""
+    pytest.importorskip("torch")
+    words = {"logits": LOGITS, "labels": LABELS, "label_smoothing": 0.1, **options}
+    shown = {i.name: i for i in reversed(side_by_side(prepare(**words), [PEERS[name]]))}
+    return shown[name]
+
+
+def test_a_framework_is_held_against_its_own_convention_and_told_from_ours() -> None:
+    other = beside("torch index", convention="fairseq")
+    assert (other.agrees, other.same, other.convention) == (True, False, "uniform")
+    alike = beside("torch index")
+    assert (alike.agrees, alike.same, alike.convention) == (True, True, "uniform")
+    assert alike.loss == other.loss
+
+
+def test_a_framework_with_another_meaning_of_class_weights_is_told_from_ours() -> None:
+    index, soft = (beside(name, weight=WEIGHT) for name in ("torch index", "torch soft"))
+    assert (index.same, index.convention) == (True, "uniform, weights class/label")
+    assert (soft.agrees, soft.same, soft.convention) == (True, False, "uniform, weights class/N")
+
+
+def test_a_kl_is_another_convention_than_its_cross_entropy() -> None:
+    assert not beside("torch index", convention="wenet").same
+    assert judge.convention_text(prepare(LOGITS, LABELS, convention="wenet").case) == "others, KL"
+
+
+def test_what_a_framework_refuses_is_said_and_does_not_differ() -> None:
+    refused = beside("the post", weight=WEIGHT)
+    assert (refused.agrees, refused.same, refused.row_loss) == (True, True, None)
+    assert refused.note == "not asked: it takes no class weights"
+
+
+def test_a_framework_that_computes_something_else_than_its_convention_differs() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("ironcalc")
+    right = PEERS["torch index"]
+    for part in ("row_loss", "loss", "gradient"):
+
+        def planted(problem: Any, dtype: str, part: str = part) -> judge.Result:
+            result = right.run(problem, dtype)
+            return replace(result, **{part: getattr(result, part) + 1e-5})
+
+        wrong = replace(right, run=planted)
+        found = side_by_side(prepare(LOGITS, LABELS, 0.1), [wrong])
+        assert [i.agrees for i in found] == [True, True, False, False], part
+        assert not compare_problem(prepare(LOGITS, LABELS, 0.1), peers=[wrong]).agree
+
+
+def test_a_row_of_a_framework_that_is_not_its_first_is_found_by_our_loss() -> None:
+    pytest.importorskip("torch")
+    for name in ("liger.vocab_parallel_cross_entropy(megatron)", "speechbrain.kldiv_loss", "K-1", "fairseq"):
+        convention = "others" if name == "K-1" else name
+        done = compare(LOGITS, LABELS, 0.1, convention=convention, frameworks=[])
+        assert done.agree, convention
+        assert [i.dtype for i in done.implementations] == ["float64", "float32"]
+
+
+def test_frameworks_are_chosen_by_name_and_an_absent_one_is_refused() -> None:
+    pytest.importorskip("torch")
+    done = compare(LOGITS, LABELS, 0.1, frameworks=["torch"])
+    assert {i.name for i in done.implementations} == {
+        "labelsmooth cross_entropy",
+        "torch index",
+        "torch soft",
+        "torch linear",
+    }
+    with pytest.raises(ValueError, match="unknown framework 'jaxx': choose from torch index"):
+        compare(LOGITS, LABELS, 0.1, frameworks=["jaxx"])
+    everybody = {i.name for i in compare(LOGITS, LABELS, 0.1).implementations}
+    assert everybody == {"labelsmooth cross_entropy", *(peer.name for peer in installed())}
 
 
 def test_the_workbook_is_kept_only_where_asked(tmp_path: Path) -> None:

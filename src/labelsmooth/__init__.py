@@ -9,6 +9,7 @@ the package loads neither PyTorch nor a spreadsheet library:
     linear_cross_entropy, LinearLabelSmoothingCrossEntropy    with the layer before it, the logits never held
     write_workbook                  the same as a live workbook                  labelsmooth.workbook
     compare                         do NumPy, a spreadsheet and PyTorch agree    labelsmooth.parity
+    diagnose                        why do somebody's numbers differ             labelsmooth.parity
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from labelsmooth.maths.convert import convert
     from labelsmooth.maths.trace import smooth_labels, trace
     from labelsmooth.parity.compare import compare
+    from labelsmooth.parity.diagnose import diagnose
     from labelsmooth.workbook.write import write_workbook
 
 _ROOMS = {
@@ -36,6 +38,7 @@ _ROOMS = {
     "compare": "labelsmooth.parity.compare",
     "convert": "labelsmooth.maths.convert",
     "cross_entropy": "labelsmooth.losses",
+    "diagnose": "labelsmooth.parity.diagnose",
     "linear_cross_entropy": "labelsmooth.losses",
     "smooth_labels": "labelsmooth.maths.trace",
     "trace": "labelsmooth.maths.trace",
@@ -49,6 +52,7 @@ __all__ = [
     "compare",
     "convert",
     "cross_entropy",
+    "diagnose",
     "linear_cross_entropy",
     "smooth_labels",
     "trace",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelsmooth.maths.conventions import Convention
     from labelsmooth.maths.trace import Trace
-    from labelsmooth.parity.compare import Comparison, Implementation
+    from labelsmooth.parity.compare import Comparison
     from labelsmooth.parity.demo import Example
+    from labelsmooth.parity.judge import Implementation
     from labelsmooth.parity.readback import BookVerdict
     from labelsmooth.workbook.write import Written
 
@@ -99,6 +100,8 @@ def of_implementation(i: Implementation) -> dict[str, Any]:
         "name": i.name,
         "version": i.version,
         "dtype": i.dtype,
+        "convention": i.convention,
+        "same_convention": i.same,
         "losses": i.row_loss,
         "loss": i.loss,
         "max_abs_difference": i.difference,

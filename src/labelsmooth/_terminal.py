@@ -6,17 +6,21 @@ NO_COLOR is set. Text from outside is never read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from labelsmooth.maths.trace import Trace
     from labelsmooth.parity.compare import Comparison
+    from labelsmooth.parity.judge import Implementation
     from labelsmooth.parity.readback import BookVerdict
     from labelsmooth.workbook.write import Written
 
@@ -30,6 +34,28 @@ def working(what: str) -> Iterator[None]:
     """Show that something takes a while, on a terminal only."""
     with err.status(Text(what)):
         yield
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[float], None]]:
+    """Hand out a function to call with the share done; a bar appears once the work has taken a second."""
+    started, shown = time.monotonic(), False
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=err, transient=True
+    )
+    task = progress.add_task(escape(what), total=1.0)
+
+    def advance(share: float) -> None:
+        nonlocal shown
+        if not shown and time.monotonic() - started > 1:
+            progress.start()
+            shown = True
+        progress.update(task, completed=share)
+
+    try:
+        yield advance
+    finally:
+        progress.stop()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
@@ -87,42 +113,72 @@ def losses(trace: Trace) -> None:
 
 
 def comparison(done: Comparison, *, title: str = "", most: int = SHOWN_ROWS) -> None:
-    """The rows' losses side by side, then how far each implementation is from float64, in loss and gradient."""
-    shown = [i for i in done.implementations if i.row_loss is not None and i.dtype == "float64"]
-    columns = ["row", "NumPy", "spreadsheet", *(i.name.split()[0] for i in shown)]
-    rows = []
-    for n, name in enumerate(done.trace.problem.row_names[:most]):
-        cells = [
-            done.trace.row_loss[n],
-            done.sheet_losses[n],
-            *(i.row_loss[n] for i in shown if i.row_loss is not None),
-        ]
-        rows.append([name, *(f"{float(x):.4f}" for x in cells)])
-    table(title, columns, rows)
-    hidden = len(done.trace.problem.row_names) - len(rows)
+    """The losses side by side, then how far each implementation is from float64, in loss and gradient."""
+    seen = {short(i): i for i in reversed(done.implementations) if i.row_loss is not None}
+    columns = {"NumPy": (done.trace.row_loss, getattr(done.trace, "loss", None) if _reduced(done) else None)}
+    columns["spreadsheet"] = (done.sheet_losses, done.sheet_loss)
+    columns |= {name: (i.row_loss, i.loss) for name, i in reversed(seen.items())}
+    names = done.trace.problem.row_names[:most]
+    for part in _parts(list(columns), max(map(len, names))):
+        rows = [[name, *(f"{float(columns[c][0][n]):.4f}" for c in part)] for n, name in enumerate(names)]
+        if _reduced(done):
+            means = [columns[c][1] for c in part]
+            rows.append([done.trace.problem.case.reduction, *("" if x is None else f"{x:.4f}" for x in means)])
+        table(title, ["row", *part], rows)
+    hidden = len(done.trace.problem.row_names) - len(names)
     if hidden > 0:
         say(f"… and {hidden:,} more rows (--json gives all)")
+    _differences(done)
+    _notes(done)
+
+
+def short(i: Implementation) -> str:
+    """The name of an implementation, as a column has room for it."""
+    return i.name.removesuffix(" cross_entropy")
+
+
+def _reduced(done: Comparison) -> bool:
+    return done.trace.problem.case.reduction != "none"
+
+
+def _parts(columns: list[str], first: int) -> Iterator[list[str]]:
+    """The columns, as many at a time as the terminal is wide; two frames and a cell of 8 are 11."""
+    part: list[str] = []
+    for column in columns:
+        if part and first + 4 + sum(max(len(c), 8) + 3 for c in [*part, column]) > out.width:
+            yield part
+            part = []
+        part.append(column)
+    yield part
+
+
+def _differences(done: Comparison) -> None:
+    """Each implementation's largest difference, with the convention that it was held against."""
+    follows = any(i.convention for i in done.implementations)
     sheet = {s.word: s for s in done.steps}
     slope = sheet["gradient"].difference if "gradient" in sheet else None
-    fine = all(s.agrees for s in done.steps)
+    worst, fine = max(s.difference for s in done.steps), all(s.agrees for s in done.steps)
     count = sum(s.cells for s in done.steps)
-    against = [
-        [
-            f"{done.engine}, {count:,} cells",
-            "float64",
-            small(max(s.difference for s in done.steps)),
-            small(slope),
-            _word(agrees=fine),
-        ]
-    ]
+    head = [f"{done.engine}, {count:,} cells", "float64", *([""] if follows else [])]
+    rows = [[*head, small(worst), small(slope), _word(agrees=fine)]]
     for i in done.implementations:
         word = "not asked" if i.row_loss is None else _word(agrees=i.agrees)
-        against.append(
-            [f"{i.name.split()[0]} {i.version}", i.dtype, small(i.difference), small(i.gradient_difference), word]
-        )
-    table("Largest difference to NumPy in float64", ["", "", "loss", "gradient", "verdict"], against, left=2)
-    for text in dict.fromkeys(f"{i.name}: {i.note}" for i in done.implementations if i.note):
-        say(text)
+        head = [f"{short(i)} {i.version}", i.dtype, *([i.convention] if follows else [])]
+        rows.append([*head, small(i.difference), small(i.gradient_difference), word])
+    columns = ["", "", *(["follows"] if follows else []), "loss", "gradient", "verdict"]
+    table("Largest difference to NumPy in float64", columns, rows, left=len(columns) - 3)
+
+
+def _notes(done: Comparison) -> None:
+    """Who follows another convention than the batch was computed in, and what else there is to say, each thing once."""
+    said: dict[str, list[str]] = {}
+    for i in done.implementations:
+        if not i.same:
+            said.setdefault(f"another convention, {i.convention}, and so another number", []).append(short(i))
+        if i.note:
+            said.setdefault(i.note, []).append(short(i))
+    for text, names in said.items():
+        say(f"{', '.join(dict.fromkeys(names))}: {text}")
 
 
 def _word(*, agrees: bool) -> str:
@@ -149,7 +205,7 @@ def verdict(done: Comparison) -> None:
         )
         return
     wrong = [s.word for s in done.steps if not s.agrees] + [
-        f"{i.name} {i.dtype}" for i in done.implementations if not i.agrees
+        f"{short(i)} {i.dtype}" for i in done.implementations if not i.agrees
     ]
     say(f"differs: {', '.join(wrong)}", style="bold red")
 

@@ -15,6 +15,8 @@ import click
 
 from labelsmooth._answers import emit, of_books, of_comparison, of_conventions, of_demo, of_loss, of_workbook
 from labelsmooth._arguments import Group, as_json, engine, force, read, reads_a_batch, user_input, version
+from labelsmooth._books import with_workbooks
+from labelsmooth._diagnosing import diagnose
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -27,7 +29,11 @@ def main() -> None:
       labelsmooth demo                               the whole way, on the post's examples and on real images
       labelsmooth workbook batch.csv -o book.xlsx    your own logits, cell by cell
       labelsmooth compare batch.csv                  NumPy, a spreadsheet engine and PyTorch side by side
+      labelsmooth diagnose batch.csv --losses mine   which convention or mistake gives these numbers
     """
+
+
+main.add_command(with_workbooks(diagnose))
 
 
 @main.command()
@@ -151,31 +157,46 @@ def workbook(
     help="Layout of that workbook.",
 )
 @click.option("--steps", "show_steps", is_flag=True, help="Show every step of the sheet.")
+@click.option("--frameworks", default="all", show_default=True, metavar="all|none|NAME,...",
+              help="Whom to ask beside NumPy and the spreadsheet; all are those that are installed.")  # fmt: skip
 @force
 @reads_a_batch
 def compare(
-    files: tuple[str, ...], book: str | None, engine: str, layout: str, show_steps: bool, force: bool, **o: Any
+    files: tuple[str, ...],
+    book: str | None,
+    engine: str,
+    layout: str,
+    show_steps: bool,
+    frameworks: str,
+    force: bool,
+    **o: Any,
 ) -> None:
-    """Compute the loss by NumPy, a spreadsheet engine and PyTorch, and say how far they differ.
+    """Compute the loss by NumPy, a spreadsheet engine and every framework, and say how far they differ.
 
-    FILE holds logits and labels; a workbook of labelsmooth is read back, and every cell that somebody changed is named.
+    A framework follows its own convention and is held against NumPy under that one; where it is another than asked for,
+    the answer says so. FILE holds logits and labels; a workbook of labelsmooth is read back, and every cell that
+    somebody changed is named.
 
     \b
     Examples:
       labelsmooth compare batch.csv --steps
+      labelsmooth compare batch.csv --frameworks torch,timm,keras
       labelsmooth compare book.xlsx
       labelsmooth compare students/*.xlsx
     """
     from labelsmooth import _terminal
     from labelsmooth.parity.compare import compare_problem
+    from labelsmooth.parity.frameworks import chosen
     from labelsmooth.workbook.read import is_our_book
 
     if len(files) > 1 or is_our_book(files[0]):
         sys.exit(_read_back(files, engine, in_json=o["as_json"]))
+    with user_input("--frameworks"):
+        peers = chosen(None if frameworks == "all" else [] if frameworks == "none" else frameworks.split(","))
     problem, _, _ = read(files[0], o)
     with _terminal.working("recalculating"), user_input(files[0]):
         done = compare_problem(
-            problem, engine=engine, path=book, force=force, layout=layout, source=Path(files[0]).name
+            problem, engine=engine, path=book, force=force, layout=layout, source=Path(files[0]).name, peers=peers
         )
     if o["as_json"]:
         emit(**of_comparison(done))
@@ -185,6 +206,9 @@ def compare(
             _terminal.steps(done)
         _terminal.verdict(done)
     sys.exit(0 if done.agree else 1)
+
+
+main.add_command(with_workbooks(compare))
 
 
 def _read_back(files: tuple[str, ...], engine: str, *, in_json: bool) -> int:

@@ -122,7 +122,7 @@ FRAMEWORKS: tuple[Row, ...] = (
      "linkedin/Liger-Kernel: src/liger_kernel/ops/cross_entropy.py", "mean over the rows that count, or their weights"),
     ("liger", "vocab_parallel_cross_entropy(megatron)", "others", "ce", "", "2026-08",
      "linkedin/Liger-Kernel: src/liger_kernel/ops/vocab_parallel_cross_entropy.py",
-     "formula 'pytorch' is uniform; mode 'partition' takes the classes of one rank for K"),
+     "formula 'pytorch' is uniform, mode 'partition' takes one rank's classes for K; inf if a logit lies 104 below another"),
     ("transformer_engine", "parallel_cross_entropy", "uniform", "ce", "", "2026-08",
      "NVIDIA/TransformerEngine: transformer_engine/common/triton/cross_entropy.py", "no reduction unless reduce_loss"),
     ("flash_attn", "CrossEntropyLoss", "uniform", "ce", "", "2026-08",

@@ -1,13 +1,15 @@
-"""The chain, a spreadsheet engine and PyTorch on the same batch: step by step, and a verdict.
+"""The chain, a spreadsheet engine, PyTorch and whatever other framework is installed, on the same batch: and a verdict.
 
 The referee is the chain in float64. The spreadsheet is written, poisoned, recalculated and read back cell by cell; the
-losses compute loss and gradient in float64 and float32. A row's loss under 'nll' weights carries the batch's factor in the
-chain, since a sheet shows a mean as a sum of rows; implementations are then compared by the batch's loss and gradient.
+losses compute loss and gradient, and `judge.py` says how far they are. A row's loss under 'nll' weights carries the batch's
+factor in the chain, since a sheet shows a mean as a sum of rows; implementations are then compared by the batch's loss and
+gradient.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelsmooth.maths.case import Case
 from labelsmooth.maths.conventions import ALL, FAMILIES, NOT_PADDING, OTHERS
 from labelsmooth.maths.printers import NO_INFINITY
 from labelsmooth.maths.steps import chain
@@ -24,10 +25,20 @@ from labelsmooth.workbook.book import Book, TorchRows, make_book
 from labelsmooth.workbook.recalc import Recalculation, recalculate
 from labelsmooth.workbook.write import save
 
-from .frameworks import Result, only_ours, torch_is_there, torch_ours, torch_own
+from .frameworks import Peer, chosen, torch_is_there
+from .judge import (
+    Implementation,
+    folded,
+    implementations,
+    only_ours,
+    recorded_torch,
+    side_by_side,
+    spelled,
+    torch_ours,
+    torch_own,
+)
 
 Array = NDArray[np.float64]
-TOLERANCE = {"float64": 1e-12, "float32": 2e-6}  # relative above 1; float32 sums over K classes round K times
 SHEET_TOLERANCE = 1e-12
 
 
@@ -43,22 +54,6 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class Implementation:
-    """How far one implementation is from the chain, in rows, batch and gradient."""
-
-    name: str
-    version: str
-    dtype: str
-    row_loss: tuple[float, ...] | None
-    loss: float | None
-    difference: float | None
-    gradient_difference: float | None
-    tolerance: float
-    agrees: bool
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Everything `labelsmooth compare` shows."""
 
@@ -71,6 +66,7 @@ class Comparison:
     sheet_losses: tuple[float, ...]  # of the rows, as the engine calculated them
     layout: str
     path: str | None
+    sheet_loss: float | None = None  # of the batch; None where rows are not reduced
 
     @property
     def largest(self) -> float:
@@ -89,9 +85,13 @@ def compare(
     force: bool = False,
     layout: str = "auto",
     source: str = "",
+    frameworks: Sequence[str] | None = None,
     **options: Any,
 ) -> Comparison:
-    """Compute the loss by the chain, by a spreadsheet engine and by PyTorch, and say how far they differ.
+    """Compute the loss by the chain, by a spreadsheet engine and by every framework, and say how far they differ.
+
+    A framework is held against the chain under its own convention, so that "agrees" says that it computes what it is known to
+    mean; `implementations[i].same` says whether that is the convention asked for.
 
     Args:
         logits: (N, K).
@@ -102,6 +102,7 @@ def compare(
         force: overwrite it.
         layout: of the workbook: "auto", "full" or "compact".
         source: where the logits come from, shown in the workbook.
+        frameworks: whom to ask, as "torch", "timm", ...; every one that is installed when None.
         **options: convention, prior, weight, weighting, class_mask, ignore_index, keep, reduction, class_names, row_names,
             as in `labelsmooth.trace`.
 
@@ -109,7 +110,7 @@ def compare(
         A `Comparison`; `.agree` is the verdict.
 
     Raises:
-        ValueError: input that does not fit.
+        ValueError: input that does not fit; a framework that is unknown or not installed.
         EngineError: the engine is missing or did not calculate.
 
     Example:
@@ -117,7 +118,8 @@ def compare(
         True
     """
     problem = prepare(logits, labels, label_smoothing, **options)
-    return compare_problem(problem, engine=engine, path=path, force=force, layout=layout, source=source)
+    peers = chosen(frameworks)
+    return compare_problem(problem, engine=engine, path=path, force=force, layout=layout, source=source, peers=peers)
 
 
 def compare_problem(
@@ -129,8 +131,12 @@ def compare_problem(
     layout: str = "auto",
     source: str = "",
     recorded: TorchRows | None = None,
+    peers: Sequence[Peer] | None = None,
 ) -> Comparison:
-    """Compare a problem that is already checked; see `compare`. `recorded` stands in for PyTorch where it is not run."""
+    """Compare a problem that is already checked; see `compare`.
+
+    Without `peers`, PyTorch's loss and ours are asked and nobody else; `recorded` stands in for PyTorch where it is not run.
+    """
     rows = torch_rows(problem) if recorded is None and torch_is_there() else recorded
     book = make_book(problem, layout=layout, torch=rows, source=source)
     with tempfile.TemporaryDirectory(prefix="labelsmooth-") as scratch:
@@ -138,12 +144,13 @@ def compare_problem(
         save(book, target, force=force)
         done = recalculate(target, engine=engine)
     steps = tuple(compare_steps(book, done))
-    place = book.layout.places["row_loss"]
-    sheet_losses = tuple(_number(done.values["Steps"][place.cell(n)]) for n in range(book.rows))
+    places, cells = book.layout.places, done.values["Steps"]
+    sheet_losses = tuple(_number(cells[places["row_loss"].cell(n)]) for n in range(book.rows))
     trace = Trace(problem, chain(problem.case))
-    others: tuple[Implementation, ...] = ()
-    if rows is not None:
-        others = (_recorded(rows, trace),) if recorded is not None else implementations(problem)
+    if recorded is not None:
+        others: tuple[Implementation, ...] = (recorded_torch(recorded, trace),)
+    else:
+        others = implementations(problem) if peers is None else side_by_side(problem, peers)
     agree = all(s.agrees for s in steps) and all(i.agrees for i in others)
     return Comparison(
         agree,
@@ -155,6 +162,7 @@ def compare_problem(
         sheet_losses,
         book.kind,
         None if path is None else str(path),
+        _number(cells[places["loss"].cell(0)]) if "loss" in places else None,
     )
 
 
@@ -184,77 +192,6 @@ def _number(came: Any) -> float:
     return float(came) if isinstance(came, (int, float)) else float("nan")
 
 
-def _apart(came: Array, truth: Array) -> float:
-    """Largest difference of two arrays, relative above 1; infinite where the shapes or the infinities differ."""
-    if came.shape != truth.shape:
-        return float("inf")
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(came - truth) / np.maximum(1.0, np.abs(truth))
-    gap = np.where(came == truth, 0.0, np.where(np.isnan(gap), np.inf, gap))
-    return float(gap.max(initial=0.0))
-
-
-def implementations(problem: Problem) -> tuple[Implementation, ...]:
-    """PyTorch's own loss and ours, in float64 and float32, against the chain; none where PyTorch is not installed."""
-    if not torch_is_there():
-        return ()
-    trace = Trace(problem, chain(problem.case))
-    return tuple(
-        _judge(run(problem, dtype), trace) for run in (torch_own, torch_ours) for dtype in ("float64", "float32")
-    )
-
-
-def _judge(result: Result, trace: Trace) -> Implementation:
-    """Compare loss and gradient of one implementation with the chain's."""
-    tolerance = TOLERANCE[result.dtype]
-    if result.reason:
-        return Implementation(
-            result.name,
-            result.version,
-            result.dtype,
-            None,
-            None,
-            None,
-            None,
-            tolerance,
-            agrees=True,
-            note=f"not asked: {result.reason}",
-        )
-    row_loss, gradient = np.asarray(result.row_loss), np.asarray(result.gradient)
-    gaps = [] if _folded(trace.problem.case) else [_apart(row_loss, trace.row_loss)]
-    if result.loss is not None:
-        gaps.append(_apart(np.array([result.loss]), np.array([trace.loss])))
-    slope = _apart(gradient, trace.gradient)
-    worst = max(gaps)
-    return Implementation(
-        result.name, result.version, result.dtype, tuple(row_loss.tolist()), result.loss, worst, slope, tolerance,
-        agrees=worst <= tolerance and slope <= tolerance,
-    )  # fmt: skip
-
-
-def _recorded(rows: TorchRows, trace: Trace) -> Implementation:
-    """PyTorch's rows as they were recorded: there is no gradient to compare."""
-    gap, tolerance = _apart(rows.row_loss, trace.row_loss), TOLERANCE["float64"]
-    name, note = "torch cross_entropy", "recorded numbers: PyTorch is not installed here"
-    return Implementation(
-        name,
-        rows.version,
-        "float64",
-        tuple(rows.row_loss.tolist()),
-        None,
-        gap,
-        None,
-        tolerance,
-        agrees=gap <= tolerance,
-        note=note,
-    )
-
-
-def _folded(case: Case) -> bool:
-    """Whether a row of the chain carries a factor of the batch, so that rows cannot be compared one by one."""
-    return case.weighting is not None and case.weighting.name == "nll" and case.reduction == "mean"
-
-
 def torch_rows(problem: Problem) -> TorchRows:
     """PyTorch's numbers for the workbook's PyTorch sheet.
 
@@ -275,7 +212,7 @@ def torch_rows(problem: Problem) -> TorchRows:
     label, prior = (
         np.asarray(run(replace(plain, given={**problem.given, "epsilon": e}), "float64").row_loss) for e in (0.0, 1.0)
     )
-    if _folded(problem.case):
+    if folded(problem.case):
         label = label * trace.label_factor
     gap = float(np.max(np.abs(np.asarray(here.gradient) - trace.gradient)))
     single_rows = np.asarray(single.row_loss)
@@ -291,7 +228,7 @@ def _code(problem: Problem) -> str:
         words.append("weight=w")
     if not only_ours(problem):
         return f"torch.nn.functional.cross_entropy(logits, labels, {', '.join(words)}, reduction='none')"
-    words.append(f"convention={problem.convention.name!r}")
+    words.append(f"convention={spelled(problem)!r}")
     if case.weighting is not None:
         words.append(f"weighting={case.weighting.name!r}")
     return f"labelsmooth.cross_entropy(logits, labels, {', '.join(words)}, reduction='none')  # torch's own: {only_ours(problem)}"

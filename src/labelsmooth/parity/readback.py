@@ -27,7 +27,7 @@ from labelsmooth.workbook.recalc import available_engines, recalculate
 from ._audit import NOTE, WRONG, Audit, Finding, edited, shows, slots
 from ._causes import needs_arrays, one_line, words_read
 from ._truth import Slot
-from .compare import Implementation, implementations
+from .judge import Implementation, implementations
 
 NO_NUMBER, NO_INPUT, UNFILLED = "input not a number", "input out of range", "not filled in"
 SECOND_OPINIONS = ("libreoffice", "formulon")  # for formulas that IronCalc is known to get wrong
