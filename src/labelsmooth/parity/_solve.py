@@ -156,7 +156,7 @@ def roundest(low: float, high: float) -> float:
     """The number with the fewest decimals between two, the middle one of those.
 
     >>> roundest(0.1249, 0.1251), roundest(0.2, 0.2), roundest(0.3171, 0.3174)
-    (0.125, 0.2, 0.3172)
+    (0.125, 0.2, 0.3173)
     """
     middle = (low + high) / 2
     for digits in range(1, DIGITS):
