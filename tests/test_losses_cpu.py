@@ -506,6 +506,7 @@ def test_threads_of_python_may_call_at_once() -> None:
                 agree_result(got, expected, budget=0, what="at once")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uniform", "mask by row", "soft, weighted, prior", "softcap, mask, z-loss"])
 def test_the_operators_pass_opcheck(name: str) -> None:
     from labelsmooth.losses._cpu_operators import flattened
@@ -640,6 +641,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
                           text=True, check=False)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_environment_chooses_the_path() -> None:
     say = "from labelsmooth.losses import _cpu; print(_cpu.described())"
     for number in PATHS:
