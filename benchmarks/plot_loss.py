@@ -47,7 +47,7 @@ def last_run(file: Path) -> tuple[dict[str, dict[str, float]], str]:
 def draw(found: dict[str, dict[str, float]], where: str, picture: Path) -> None:
     """Draw a group of bars for each shape."""
     plt.rcParams.update({"svg.hashsalt": "labelsmooth", "svg.fonttype": "none", "font.size": 9})
-    figure, axes = plt.subplots(figsize=(8, 4))
+    figure, axes = plt.subplots(figsize=(8, 4.4))
     height = 0.8 / len(WAYS)
     for number, (way, colour) in enumerate(WAYS.items()):
         ratios = [times["torch"] / times[way] for times in found.values()]
@@ -59,8 +59,8 @@ def draw(found: dict[str, dict[str, float]], where: str, picture: Path) -> None:
     axes.set_yticks([row + 0.3 for row in range(len(found))], [shape.replace(" x ", " × ") for shape in found])
     axes.invert_yaxis()
     axes.set_xlabel(f"times faster than PyTorch's eager loss and backward ({DTYPE}, ε = 0.1)")
-    axes.set_title(f"Forward and backward, rows × classes; {where}", fontsize=9, loc="left")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_title(f"Forward and backward, rows × classes\n{where}", fontsize=9, loc="left")
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(picture, metadata={"Date": None, "Title": "Speed of the loss beside PyTorch's"})
