@@ -102,6 +102,7 @@ def test_a_truncated_workbook_is_refused(batch: Path, tmp_path: Path) -> None:
     refuses("compare", tmp_path / "book.xlsx", tmp_path, "book.xlsx")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_behind(batch: Path, tmp_path: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("a limit on file size needs a POSIX system")
@@ -250,6 +251,7 @@ def test_python_m_is_the_same() -> None:
     assert done.stdout.startswith("labelsmooth 0.")
 
 
+@pytest.mark.slow
 def test_the_version_says_what_computes_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     from labelsmooth.losses import kernels

@@ -66,6 +66,7 @@ def test_the_json_has_its_keys(file: Path) -> None:
     assert found["matches"][0]["causes"] == ["log base 10"]
 
 
+@pytest.mark.slow
 def test_losses_in_a_file_of_their_own_and_in_an_archive_are_the_same(file: Path, tmp_path: Path) -> None:
     bare, mine, archive = tmp_path / "bare.csv", tmp_path / "mine.txt.csv", tmp_path / "batch.npz"
     bare.write_text(BARE, encoding="utf-8")
@@ -84,6 +85,7 @@ def test_one_number_keeps_the_digits_it_was_typed_with(tmp_path: Path) -> None:
     assert answer(path, "--loss", "0.67", "--eps", 0.1)["precision"] == "2 decimals"
 
 
+@pytest.mark.slow
 def test_all_lists_what_is_hidden_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "bare.csv"
     path.write_text(BARE, encoding="utf-8")

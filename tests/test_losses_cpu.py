@@ -611,6 +611,7 @@ def test_in_place_rows_may_be_apart_or_in_another_order() -> None:
         agree(results[1], results[0], budget=0, what="in place")
 
 
+@pytest.mark.slow
 def test_in_place_gives_no_second_derivative_and_does_not_compile() -> None:
     x, y = draw(0, 3, 8).requires_grad_(), torch.tensor([0, 1, 2])
     with pytest.raises(RuntimeError, match="second derivative"):
@@ -654,6 +655,7 @@ def test_the_environment_chooses_the_path() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
 def test_the_process_has_one_openmp_runtime() -> None:
     done = run("""
 import torch

@@ -207,6 +207,7 @@ def test_a_framework_that_computes_something_else_than_its_convention_differs() 
         assert not compare_problem(prepare(LOGITS, LABELS, 0.1), peers=[wrong]).agree
 
 
+@pytest.mark.slow
 def test_a_row_of_a_framework_that_is_not_its_first_is_found_by_our_loss() -> None:
     pytest.importorskip("torch")
     for name in ("liger.vocab_parallel_cross_entropy(megatron)", "speechbrain.kldiv_loss", "K-1", "fairseq"):

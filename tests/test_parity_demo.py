@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.usefixtures("ironcalc_here")
+@pytest.mark.slow
 def test_without_pytorch_the_recorded_numbers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "torch_is_there", lambda: False)
     for example in demo.run_demo(tmp_path):

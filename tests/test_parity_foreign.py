@@ -259,6 +259,7 @@ def test_a_planted_departure_is_named_with_its_cell(name: str, tmp_path: Path) -
     assert right[cell] == formula
 
 
+@pytest.mark.slow
 def test_two_departures_are_two_findings(tmp_path: Path) -> None:
     changed = {"R4": "=-SUMPRODUCT(O4:Q4,LOG(I4:K4))", "E6": 0.6}
     findings = departed(judged(written(tmp_path, LAYOUTS["steps"].cells, **changed)))
@@ -320,6 +321,7 @@ def test_a_sheet_without_a_loss_of_the_chain_is_said_to_have_none(tmp_path: Path
     assert {at.cell for at in judge.unexplained} == {"H6"}
 
 
+@pytest.mark.slow
 def test_what_is_beside_the_loss_is_left_alone(tmp_path: Path) -> None:
     extra = {"T1": "=25000*128*4/1000", "T2": "=SUM(I3:K3)", "T3": "=I3*100", "T4": "=EXP(R7)", "T5": "=MAX(I3:K3)"}
     judges = judged(written(tmp_path, LAYOUTS["steps"].cells, **extra))

@@ -189,6 +189,7 @@ def test_a_number_a_refusal_and_a_batch_that_have_moved_are_each_said() -> None:
     assert room.moved(swapped, record("liger megatron")) == ["large logits: loss is inf away"]
 
 
+@pytest.mark.slow
 def test_a_record_is_written_only_when_asked_and_only_where_something_has_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

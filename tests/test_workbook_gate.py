@@ -139,6 +139,7 @@ def test_a_filter_over_whole_columns_passes(tmp_path: Path) -> None:
     check_workbook_file(packed(tmp_path, parts(sheet=sheet(tail='<autoFilter ref="A1:XFD1048576"/>'))))
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_formulas_take_about_a_second_at_most(tmp_path: Path) -> None:
     cells = "".join(
         f'<c r="{letters}{row}" s="1"><f>EXP($A{row}-$K{row})*{row}+epsilon</f><v>{row / 7!r}</v></c>'

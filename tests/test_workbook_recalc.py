@@ -243,6 +243,7 @@ def test_a_crash_is_reported_with_its_signal(plain: Path, monkeypatch: pytest.Mo
         recalculate(plain)
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_ended_with_all_that_it_started(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
