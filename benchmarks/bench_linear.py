@@ -32,12 +32,11 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from bench_loss import held, record, setting
-from bench_workbook import RESULTS, commit, device
+from bench_loss import DTYPES, headline, held, options, record, setting
+from bench_workbook import commit, device
 
 SHAPES = [(2048, 512, 32000), (1024, 256, 128256), (256, 64, 1048576)]  # rows, width, classes
 TINY = [(7, 3, 500)]
-DTYPES = ("float32", "bfloat16")
 ITEMSIZE = {"float32": 4, "bfloat16": 2}
 BARE = "three products"
 AIMS = {"ours": 1.15, "ours, prior": 1.15}  # of the three products
@@ -185,23 +184,12 @@ def row_to_record(case: str, name: str, seconds: list[float], top: float | None)
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; this is also the child's door."""
-    parser = argparse.ArgumentParser(description="Measure a linear layer and its loss beside three matrix products.")
-    parser.add_argument("--tiny", action="store_true", help="small shapes, once each")
-    parser.add_argument("--seconds", type=float, default=120, help="for each shape and dtype (default 120)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads (default: one a core)")
-    parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this one")
-    parser.add_argument("--classes", type=int, help="only shapes with so many classes")
-    parser.add_argument("--record", action="store_true", help="append the figures to a CSV file")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="that file (default benchmarks/results.csv)")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
+    chosen = options(arguments, "Measure a linear layer and its loss beside three matrix products.", seconds=120)
     if chosen.child:
         name, *rest = json.loads(chosen.child)
         print(json.dumps(CHILDREN[name](*rest)))
         return 0
-    print(
-        f"{device()}; {chosen.threads} threads; Python {platform.python_version()}; torch {version('torch')}; {setting()}"
-    )
+    print(headline(chosen))
     print("loss and gradients at label_smoothing 0.1; memory beside inputs and gradients; + where the aim is reached")
     print("dtype, rows x width x classes: way")
     for dtype in chosen.dtype or DTYPES:

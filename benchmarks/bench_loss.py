@@ -258,25 +258,36 @@ def setting() -> str:
     return "allocator " + (" ".join(said) or "default")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure and print; this is also the child's door."""
-    parser = argparse.ArgumentParser(description="Measure the loss on a CPU beside PyTorch's own.")
+def options(arguments: list[str] | None, description: str, seconds: float) -> argparse.Namespace:
+    """Read what the loss's benchmarks are asked for."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--tiny", action="store_true", help="small shapes, once each")
-    parser.add_argument("--seconds", type=float, default=20, help="for each shape and dtype (default 20)")
+    parser.add_argument(
+        "--seconds", type=float, default=seconds, help=f"for each shape and dtype (default {seconds:g})"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads (default: one a core)")
     parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this one")
     parser.add_argument("--classes", type=int, help="only shapes with so many classes")
     parser.add_argument("--record", action="store_true", help="append the figures to a CSV file")
     parser.add_argument("--results", type=Path, default=RESULTS, help="that file (default benchmarks/results.csv)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def headline(chosen: argparse.Namespace) -> str:
+    """Say where this is measured."""
+    where = f"{device()}; {chosen.threads} threads; Python {platform.python_version()}; torch {version('torch')}"
+    return f"{where}; {setting()}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print; this is also the child's door."""
+    chosen = options(arguments, "Measure the loss on a CPU beside PyTorch's own.", seconds=20)
     if chosen.child:
         name, *rest = json.loads(chosen.child)
         print(json.dumps(CHILDREN[name](*rest)))
         return 0
-    print(
-        f"{device()}; {chosen.threads} threads; Python {platform.python_version()}; torch {version('torch')}; {setting()}"
-    )
+    print(headline(chosen))
     for dtype in chosen.dtype or DTYPES:
         print(f"\n{dtype}, label_smoothing 0.1; + where the aim is met")
         for shape in TINY if chosen.tiny else SHAPES:
