@@ -64,7 +64,7 @@ FRAMEWORK = Door(inside=("parity/frameworks.py", "parity/_frameworks_*.py"))
 DOORS: dict[str, Door] = {
     "numpy": Door(anywhere=("*",)),
     "torch": Door(anywhere=("losses/*",), inside=("parity/*", "calibration/*", *FILES, "cli.py")),
-    "triton": Door(anywhere=("losses/_triton.py",), inside=("losses/*",)),
+    "triton": Door(anywhere=("losses/_triton*.py",), inside=("losses/*",)),
     "xlsxwriter": Door(anywhere=("workbook/write*.py",)),
     "openpyxl": Door(anywhere=("workbook/read.py",), inside=FILES),
     "ironcalc": Door(inside=("workbook/recalc.py", "workbook/_engines.py")),
@@ -74,7 +74,7 @@ DOORS: dict[str, Door] = {
     "rich": Door(anywhere=("_terminal.py",)),
     "safetensors": Door(inside=FILES),
     "pyarrow": Door(inside=FILES),
-    "matplotlib": Door(inside=("calibration/*",)),
+    **dict.fromkeys(["jinja2", "matplotlib", "scipy"], Door(inside=("calibration/*",))),
     **dict.fromkeys(["fastai", "jax", "keras", "liger_kernel", "optax", "sklearn", "timm", "transformers"], FRAMEWORK),
 }
 
