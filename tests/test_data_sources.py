@@ -64,8 +64,9 @@ def test_every_file_is_a_listed_batch_with_credits_in_the_readme() -> None:
     for source in data.sources():
         stem = source.name.removesuffix(".npz").removesuffix("_validation")
         (section,) = [part for part in README.split("\n## ")[1:] if stem in part.splitlines()[0]]
-        for credit in (source.origin.split(",")[0].split(" and ")[0], source.licence.split()[0], source.script):
-            words = {"CC": "Creative Commons", "none": "no licence stated"}.get(credit, credit)
+        licence = {"CC BY 4.0": "Creative Commons Attribution 4.0", "none stated": "no licence stated"}
+        owners = [part.split(",")[0].split(" and ")[0].split()[0] for part in source.origin.split("; texts: ")]
+        for words in (*owners, licence.get(source.licence, source.licence), source.script):
             assert words in " ".join(section.split()), f"{source.name}: {words}"
 
 
@@ -93,6 +94,35 @@ def test_a_network_with_smoothing_and_one_without_say_so() -> None:
             with np.load(data.path(name + suffix), allow_pickle=False) as arrays:
                 assert (float(arrays["label_smoothing"]), float(arrays["seed"])) == (epsilon, 0.0)
                 assert arrays["logits"].dtype == np.float16
+
+
+def test_what_has_a_licence_of_its_own_says_on_what_terms_it_may_be_passed_on() -> None:
+    section = " ".join(README.split("## languages_lid176.npz")[1].split("\n## ")[0].split())
+    for words in (
+        "`languages_lid176.npz` is licensed under CC BY-SA 3.0, and not under this repository's licence",
+        "https://creativecommons.org/licenses/by-sa/3.0/",
+        "https://fasttext.cc/docs/en/language-identification.html",
+        "took it unchanged",
+    ):
+        assert words in section
+
+
+def test_noisy_labels_are_as_noisy_as_the_readme_says() -> None:
+    batch = read_batch(data.path("filetypes_magika"))
+    assert batch.labels is not None
+    wrong = batch.logits.argmax(axis=1) != batch.labels
+    certificates = batch.labels == batch.class_names.index("crt")
+    assert (int(certificates.sum()), len(np.unique(batch.labels))) == (100, 59)
+    assert (batch.logits[certificates].argmax(axis=1) == batch.class_names.index("pem")).all()
+    assert int((wrong & certificates).sum()) * 2 > int(wrong.sum())
+
+
+def test_the_languages_are_shuffled_and_as_many_as_the_readme_says() -> None:
+    batch = read_batch(data.path("languages_lid176"))
+    assert batch.labels is not None
+    counts = np.bincount(batch.labels)
+    assert (np.count_nonzero(counts), counts.max()) == (86, 30)
+    assert len(np.unique(batch.labels[:100])) > 50
 
 
 # The scripts that make them -------------------------------------------------------------------------------------------
