@@ -48,7 +48,7 @@ def descend(model: Any, rate: float) -> None:
     """One step of SGD; torch.optim would load torch's compiler, which takes longer than all of this file."""
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter -= rate * parameter.grad
+            parameter.sub_(rate * parameter.grad)
             parameter.grad = None
 
 
@@ -146,6 +146,7 @@ def test_every_loop_is_on_record_and_a_moved_number_is_said(script: Any) -> None
 
 
 @pytest.mark.frameworks
+@pytest.mark.filterwarnings("default")  # each framework has its own to say
 @pytest.mark.parametrize("name", ["fastai", "transformers", "timm", "keras"])
 def test_the_loop_gives_what_is_on_record(name: str, script: Any) -> None:
     now = script.measure(name)
