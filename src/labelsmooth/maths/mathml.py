@@ -22,6 +22,9 @@ CALLS = {
 }
 GREEK = {"alpha": "α", "Delta": "Δ", "ell": "ℓ", "eta": "η", "kappa": "κ", "lambda": "λ", "omega": "ω", "sigma": "σ", "tau": "τ",
          "varepsilon": "ε", "varphi": "φ"}  # fmt: skip
+ITALIC = {c: chr(0x1D44E + ord(c) - ord("a")) for c in "abcdefgijklmnopqrstuvwxyz"} | {
+    c: chr(0x1D434 + ord(c) - ord("A")) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+}
 _NAME = re.compile(
     r"(?P<over>\\(?:tilde|bar)\b ?)?\{?(?:\\(?P<greek>[A-Za-z]+)|(?P<plain>[A-Za-z]+(?:\([^)]*\))?))\}?"
     r"(?P<prime>')?(?:_\{?(?P<below>\w+)\}?)?(?:\^\{?(?P<above>[*+\w]+)\}?)?"
@@ -76,14 +79,16 @@ def name(v: Named) -> str:
     if found is None:
         raise ValueError(f"the symbol {v.tex!r} cannot be written in MathML")
     letters = GREEK[found["greek"]] if found["greek"] else found["plain"].replace("'", "′")
+    if found["prime"]:  # a name of two characters would stand upright, and a prime as a superscript too high
+        letters = f"{ITALIC.get(letters, letters)}′"
     base = f"<mi>{letters}</mi>"
     if found["over"]:
         base = f"<mover>{base}<mo>{'~' if 'tilde' in found['over'] else '¯'}</mo></mover>"
-    above = "<mo>′</mo>" if found["prime"] else f"<mo>{found['above']}</mo>" if found["above"] else ""
+    above = f"<mo>{found['above']}</mo>" if found["above"] else ""
     bare = "(" not in v.tex
     below = f"<mn>{found['below']}</mn>" if found["below"] else "".join(f"<mi>{a}</mi>" for a in v.axes if bare)
-    if len(v.axes) > 1 and not found["below"]:
-        below = f"<mrow>{below}</mrow>" if bare else ""
+    if bare and len(v.axes) > 1 and not found["below"]:
+        below = f"<mrow>{below}</mrow>"
     if above and below:
         return f"<msubsup>{base}{below}{above}</msubsup>"
     return f"<msup>{base}{above}</msup>" if above else f"<msub>{base}{below}</msub>" if below else base

@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from labelsmooth.maths.case import Case
 from labelsmooth.maths.conventions import ALL, FAMILIES, Family
 from labelsmooth.maths.mathml import equation
 from labelsmooth.maths.steps import chain
 from labelsmooth.maths.trace import Problem, Trace
 
-from .chains import SHOWN, WRONG_TARGETS, core, fits
+from .chains import SHOWN, WRONG_TARGETS, core, fits, loss, optimum
 
 SCRIPTS = ("state.js", "draw.js", "panels.js", "learn.js", "page.js")
 MOST_ROWS, MOST_CLASSES = 12, 100
@@ -41,14 +40,19 @@ _SLOT = re.compile(r"\{\{(\w+)(?: (\w+))?\}\}")
 
 @dataclass(frozen=True)
 class Preset:
-    """One batch that the page can show; `formulas` says for each word and row where it stands in the workbook, and how."""
+    """One batch that the page can show: which of its rows, and what is to be said about them.
+
+    `published` are losses that somebody printed for them; `formulas` has for each word of panel 4, and each row shown, the cell
+    of the workbook that it stands in and the cell's formula.
+    """
 
     key: str
     title: str
     problem: Problem
+    rows: Sequence[int]
+    note: str = ""
     published: Sequence[float] = ()
     formulas: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
-    note: str = ""
 
 
 def build(presets: Sequence[Preset]) -> str:
@@ -136,18 +140,17 @@ def _data(presets: Sequence[Preset], shown: Sequence[str]) -> dict[str, Any]:
 
 
 def _preset(preset: Preset) -> dict[str, Any]:
-    problem = preset.problem
-    rows, says = rows_shown(problem)
+    problem, rows = preset.problem, list(preset.rows)
     return {
         "key": preset.key,
         "title": preset.title,
-        "note": " ".join(filter(None, (preset.note, says))),
+        "note": preset.note,
         "classes": problem.class_names,
         "rows": [problem.row_names[n] for n in rows],
         "logits": problem.given["logits"][rows].tolist(),
         "labels": problem.given["label"][rows].tolist(),
         "published": list(preset.published),
-        "sheet": {word: [list(cells[n]) for n in rows if n < len(cells)] for word, cells in preset.formulas.items()},
+        "sheet": preset.formulas,
     }
 
 
@@ -171,7 +174,8 @@ def torch_lines(family: Family) -> dict[str, str]:
 
 def _equations(word: str, shown: Sequence[str]) -> str:
     """The equation of a step in each target's chain; the page shows the one that is chosen."""
-    printed = [equation(chain(Case(FAMILIES[name]))[word]) for name in shown]
+    made = ((loss(FAMILIES[name]), optimum(FAMILIES[name])) for name in shown)
+    printed = [equation((one if word in one else two)[word]) for one, two in made]
     if len(set(printed)) == 1:
         return printed[0]
     return "".join(f'<span data-family="{place}">{one}</span>' for place, one in enumerate(printed))

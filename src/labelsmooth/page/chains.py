@@ -70,7 +70,9 @@ def optimum(family: Family) -> Chain:
     """Where the loss stops, and the ε of the paper's target that is the same."""
     short = needed(chain(Case(family)), "optimum_gap")
     kept = step("kept", "a", "a", family.keep(eps, K), "what the label keeps before anything comes back")
-    return _more(short, kept, step("spread_mass", "b", "b", family.spread(eps, K), "what is dealt out"), _same(short))
+    dealt = step("spread_mass", "b", "b", family.spread(eps, K), "what is dealt out")
+    lead = step("lead", "g*", "g^*", log(short["on"] / short["off"]), "the gap again, where both targets are above 0")
+    return _more(short, kept, dealt, _same(short), lead)
 
 
 def _same(steps: Chain) -> Named:

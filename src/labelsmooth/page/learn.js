@@ -69,7 +69,7 @@ function drawHeat(view) {
   const pitch = 26, high = 26 + ranked.length * pitch;
   figure("heat", high, "says-heat", (svg, W) => {
     const left = Math.min(96, W * 0.26), half = (W - left) / 2, most = Math.max(...ranked.map((k) => p[k]), best.off);
-    svg.append(text(left, 12, `■ cooled: T = ${number(T, 2)}`, "model strong", "start"), text(left + half, 12, "■ trained with ε", "label strong", "start"));
+    svg.append(text(left, 12, W < 360 ? "■ cooled" : `■ cooled: T = ${number(T, 2)}`, "model strong", "start"), text(left + half, 12, W < 360 ? "■ smoothed" : "■ trained with ε", "label strong", "start"));
     ranked.forEach((k, i) => {
       const at = 22 + i * pitch, long = (x) => (x / most) * (half - 58);
       svg.append(text(left - 8, at + 13, short(names[k], Math.floor(left / 7.4)), "soft", "end"));

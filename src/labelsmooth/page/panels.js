@@ -4,24 +4,22 @@
 function drawHero({ state, names, v, best, n, y, K }) {
   const soft = v.target[n], hard = v.one_hot[n];
   say("thesis", "It takes a share ", strong(`ε = ${trim(state.eps, 4)}`), ` of the label away and deals it out among ${DATA.families[state.family].all ? `all ${K} classes` : `the ${K - 1} wrong classes`}. `,
-    "The target for ", strong(names[y]), " becomes ", strong(number(soft[y])), " instead of 1, and the loss no longer asks for endless certainty: ",
+    "The target for ", strong(names[y]), " becomes ", strong(trim(soft[y], 4)), " instead of 1, and the loss no longer asks for endless certainty: ",
     ...(Number.isFinite(best.optimum_gap) ? ["it is content when that logit leads by ", strong(number(best.optimum_gap, 2)), "."] : ["at ε = 0 it still does: there is nothing to be content with."]));
-  figure("hero", 150, "thesis", (svg, W) => {
-    const gap = Math.min(56, W * 0.12), half = (W - gap) / 2;
-    [[hard, "without smoothing", "asks for a lead of ∞", 0], [soft, `with ε = ${trim(state.eps, 4)}`, `asks for a lead of ${number(best.optimum_gap, 2)}`, half + gap]].forEach(([values, title, asks, left], side) => {
-      const grid = columns(Math.min(half, 420), K), base = 108, tall = 72;
+  figure("hero", 206, "thesis", (svg, W) => {
+    const gap = 40, half = (W - gap) / 2, base = 162, tall = 118;
+    [[hard, "Without smoothing", "∞", 0], [soft, `With ε = ${trim(state.eps, 4)}`, number(best.optimum_gap, 2), half + gap]].forEach(([values, title, lead, left], side) => {
+      const grid = columns(half, K);
       svg.append(text(left, 14, title, "strong", "start"));
       values.forEach((q, k) => {
-        const x = left + grid.at(k) - grid.pitch * 0.36, width = grid.pitch * 0.72;
-        svg.append(rect(x, base - q * tall, width, q * tall, "label", { "data-k": k }));
-        if (side && k !== y && grid.pitch > 8) svg.append(rect(x, base - q * tall, width, q * tall, "noise"));
-        if (k === y || (grid.roomy && side)) svg.append(text(left + grid.at(k), base - q * tall - 5, trim(q, 3), k === y ? "strong" : "soft small"));
-        if (grid.roomy) svg.append(text(left + grid.at(k), base + 16, grid.named(names[k]), k === y ? "strong" : "soft"));
+        const x = left + grid.at(k) - grid.pitch * 0.38, width = grid.pitch * 0.76, own = k === y ? "label" : "noise";
+        svg.append(rect(x, base - q * tall, width, q * tall, own, { "data-k": k }));
+        if (k === y || (grid.roomy && side)) svg.append(text(left + grid.at(k), base - q * tall - 6, trim(q, grid.pitch < 36 ? 2 : 3), k === y ? "strong" : "soft small"));
+        if (grid.pitch >= 32 || k === y) svg.append(text(left + grid.at(k), base + 16, short(names[k], Math.max(k === y ? 9 : 0, Math.floor(grid.pitch / 6.6))), k === y ? "strong" : "soft small"));
       });
-      svg.append(line(left, base, left + Math.min(half, 420), base, "axis"), text(left, base + 36, asks, "", "start"));
+      svg.append(line(left, base, left + half, base, "axis"), text(left, base + 38, W < 400 ? `lead wanted: ${lead}` : `wants this logit to lead by ${lead}`, "", "start"));
     });
-    const x = Math.min(half, 420) + gap * 0.5 + (half - Math.min(half, 420)) * 0.5;
-    svg.append(text(x, 78, "→", "strong"));
+    svg.append(text(half + gap / 2, 104, "→", "strong"));
   });
 }
 
@@ -49,7 +47,7 @@ function drawPrediction({ state, names, v, hot, n, y, K }) {
 function drawTarget({ state, names, v, best, n, y, K }) {
   const q = v.target[n], all = DATA.families[state.family].all, others = all ? K : K - 1;
   say("says-target", strong(names[y]), " keeps ", strong(trim(best.kept, 4)), all ? ", and one of the " : "; none of the ", strong(`${others} parts`), ` of ${trim(best.off, 4)} `, all ? "comes back to it: its target is " : "comes back to it: its target is ", strong(trim(q[y], 4)), ", and the other classes’ ", strong(trim(best.off, 4)), " each.");
-  figure("target", 252, "says-target", (svg, W) => {
+  figure("target", 256, "says-target", (svg, W) => {
     const grid = columns(W, K), base = 150, tall = 122;
     q.forEach((one, k) => {
       const x = grid.at(k), wide = grid.pitch * 0.6;
@@ -65,7 +63,7 @@ function drawTarget({ state, names, v, best, n, y, K }) {
       svg.append(line(x - grid.pitch * 0.4, height, right ? x + grid.pitch * 0.5 + 8 : x - grid.pitch * 0.5 - 8, height, "ghost"));
       svg.append(text(right ? x + grid.pitch * 0.5 + 12 : x - grid.pitch * 0.5 - 12, height + 17, `1 − ε = ${trim(best.kept, 4)} is not its target`, "soft small", right ? "start" : "end"));
     }
-    const top = 192;
+    const top = 198;
     svg.append(text(0, top - 5, `■ stays ${trim(best.kept, 4)}`, "label strong", "start"), text(W, top - 5, `■ ε = ${trim(best.spread_mass, 4)} in ${others} parts`, "noise strong", "end"));
     svg.append(rect(0, top, best.kept * W, 18, "label"));
     const part = (best.spread_mass * W) / others, seam = Math.min(1.5, part * 0.2);
@@ -82,18 +80,18 @@ function drawLoss({ state, names, preset, v, n, y, K }) {
   const whole = v.row_loss[n], a = v.label_term[n], b = v.prior_term[n], floor = Array.isArray(v.row_floor) ? v.row_floor[n] : v.row_floor, excess = v.row_excess[n], plain = v.label_loss[n];
   say("says-loss", "This row’s loss is ", strong(number(whole, 4)), ", without smoothing ", strong(number(plain, 4)), ". Of it ", strong(number(floor, 4)), " no prediction can take away; ", strong(number(Math.abs(excess), 4)), " can still be gained.");
   figure("loss", 150, "says-loss", (svg, W) => {
-    const scale = (x) => (x / Math.max(whole, plain, 1e-9)) * (W - 2), narrow = W < 480;
+    const scale = (x) => (x / Math.max(whole, plain, 1e-9)) * (W - 2), narrow = W < 540;
     stacked(svg, 14, scale, [[narrow ? "plain: " : "Without smoothing, −ln p of the label: "], [number(plain, 4), "strong"]], [[plain, "model"]]);
-    stacked(svg, 64, scale, [[narrow ? "" : "Who asks:  "], [`■ (1−ε)·H(q,p) ${number(a, 4)}`, "label"], [" + "], [`▨ ε·H(u,p) ${number(b, 4)}`, "noise"], [narrow ? "" : ` = ${number(whole, 4)}`]], [[a, "label"], [b, "noise", true]]);
-    stacked(svg, 114, scale, [[narrow ? "" : "What can be gained:  "], [narrow ? `floor H(q′) ${number(floor, 4)}` : `□ the floor H(q′) ${number(floor, 4)}`], [" + "], [`■ KL(q′‖p) ${number(Math.abs(excess), 4)}`, "model"]], [[floor, "empty"], [Math.max(0, excess), "model"]]);
+    stacked(svg, 64, scale, [[narrow ? "" : "Who asks:  "], [`■ ${narrow ? "label" : "(1−ε)·H(q,p)"} ${number(a, 4)}`, "label"], [" + "], [`▨ ${narrow ? "ε’s share" : `ε·H(${DATA.families[state.family].all ? "u" : "v"},p)`} ${number(b, 4)}`, "noise"], [narrow ? "" : ` = ${number(whole, 4)}`]], [[a, "label"], [b, "noise", true]]);
+    stacked(svg, 114, scale, [[narrow ? "" : "What can be gained:  "], [narrow ? `□ floor ${number(floor, 4)}` : `□ the floor H(q′) ${number(floor, 4)}`], [" + "], [`■ ${narrow ? "the rest" : "KL(q′‖p)"} ${number(Math.abs(excess), 4)}`, "model"]], [[floor, "empty"], [Math.max(0, excess), "model"]]);
   });
   const value = { target: v.target[n][y], softmax: v.softmax[n][y], log_softmax: v.log_softmax[n][y], row_loss: whole, loss: v.loss, gradient: v.gradient[n][y] };
-  const untouched = state.classes === preset.classes.length && Object.keys(preset.sheet).length > 0 && state.family === DATA.family;
+  const untouched = state.classes === preset.classes.length && Object.keys(preset.sheet).length > 0 && state.family === DATA.family && y === preset.labels[state.row];
   for (const line of byId("notations").rows) {
     const word = line.dataset.word, [cell, formula] = untouched ? preset.sheet[word]?.[state.row] ?? ["", ""] : ["", ""];
     const torch = word === "target" ? DATA.families[state.family].target : DATA.torch[word];
     if (line.cells.length === 2) for (let i = 0; i < 3; i++) line.append(make("td"));
-    line.cells[2].replaceChildren(formula ? make("code", {}, `=${formula}`) : "–", formula ? make("span", { class: "small" }, ` in ${cell}`) : "");
+    line.cells[2].replaceChildren(formula ? make("code", {}, `${cell}: =${formula}`) : "");
     line.cells[3].replaceChildren(make("code", {}, torch));
     line.cells[4].replaceChildren(make("strong", {}, number(value[word], 4)));
   }
