@@ -86,9 +86,8 @@ def name(v: Named) -> str:
         base = f"<mover>{base}<mo>{'~' if 'tilde' in found['over'] else '¯'}</mo></mover>"
     above = f"<mo>{found['above']}</mo>" if found["above"] else ""
     bare = "(" not in v.tex
-    below = f"<mn>{found['below']}</mn>" if found["below"] else "".join(f"<mi>{a}</mi>" for a in v.axes if bare)
-    if bare and len(v.axes) > 1 and not found["below"]:
-        below = f"<mrow>{below}</mrow>"
+    axes = "".join(f"<mi>{axis}</mi>" for axis in v.axes)
+    below = f"<mn>{found['below']}</mn>" if found["below"] else f"<mrow>{axes}</mrow>" if axes and bare else ""
     if above and below:
         return f"<msubsup>{base}{below}{above}</msubsup>"
     return f"<msup>{base}{above}</msup>" if above else f"<msub>{base}{below}</msub>" if below else base

@@ -155,15 +155,15 @@ def _preset(preset: Preset) -> dict[str, Any]:
 
 
 def torch_target(family: Family) -> str:
-    """The line of PyTorch that makes a family's target from `y`, `K` and `eps`.
+    """The line of PyTorch that makes a family's target from `y`, `K` and `eps`; without `.to(z)` it would be float32.
 
     >>> torch_target(FAMILIES["uniform"])
-    'q = (1 - eps) * F.one_hot(y, K) + eps / K'
+    'q = (1 - eps) * F.one_hot(y, K).to(z) + eps / K'
     """
     if family.name == "uniform":
-        return "q = (1 - eps) * F.one_hot(y, K) + eps / K"
+        return "q = (1 - eps) * F.one_hot(y, K).to(z) + eps / K"
     if family.name == "others":
-        return "q = torch.where(F.one_hot(y, K) > 0, 1 - eps, eps / (K - 1))"
+        return "q = F.one_hot(y, K).to(z); q = (1 - eps) * q + eps * (1 - q) / (K - 1)"
     return f"q = torch.tensor(labelsmooth.smooth_labels(y, K, eps, convention={family.name!r}))"
 
 

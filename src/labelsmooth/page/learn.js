@@ -47,12 +47,12 @@ function drawTrain({ state, names, best, y, K }) {
 function temperatureFor({ v, given, best, n, y }) {
   const row = { logits: [v.logits[n]], target: [v.target[n]], n_rows: 1, n_classes: given.n_classes };
   const at = (T) => core.heated({ ...row, temperature: T }).heated_softmax[0];
-  let [low, high] = [Math.log(1e-3), Math.log(1e3)];
+  let [low, high] = [1e-3, 1e3];
   for (let i = 0; i < 60; i++) {
-    const middle = (low + high) / 2;
-    if (at(Math.exp(middle))[y] > best.on) low = middle; else high = middle;
+    const middle = Math.sqrt(low * high);
+    if (at(middle)[y] > best.on) low = middle; else high = middle;
   }
-  return { T: Math.exp(low), p: at(Math.exp(low)) };
+  return { T: low, p: at(low) };
 }
 
 function drawHeat(view) {

@@ -14,7 +14,7 @@ function drawHero({ state, names, v, best, n, y, K }) {
       values.forEach((q, k) => {
         const x = left + grid.at(k) - grid.pitch * 0.38, width = grid.pitch * 0.76, own = k === y ? "label" : "noise";
         svg.append(rect(x, base - q * tall, width, q * tall, own, { "data-k": k }));
-        if (k === y || (grid.roomy && side)) svg.append(text(left + grid.at(k), base - q * tall - 6, trim(q, grid.pitch < 36 ? 2 : 3), k === y ? "strong" : "soft small"));
+        if (k === y || (grid.pitch >= 30 && side)) svg.append(text(left + grid.at(k), base - q * tall - 6, trim(q, grid.pitch < 36 ? 2 : 3), k === y ? "strong" : "soft small"));
         if (grid.pitch >= 32 || k === y) svg.append(text(left + grid.at(k), base + 16, short(names[k], Math.max(k === y ? 9 : 0, Math.floor(grid.pitch / 6.6))), k === y ? "strong" : "soft small"));
       });
       svg.append(line(left, base, left + half, base, "axis"), text(left, base + 38, W < 400 ? `lead wanted: ${lead}` : `wants this logit to lead by ${lead}`, "", "start"));
@@ -95,7 +95,7 @@ function drawLoss({ state, names, preset, v, n, y, K }) {
     line.cells[3].replaceChildren(make("code", {}, torch));
     line.cells[4].replaceChildren(make("strong", {}, number(value[word], 4)));
   }
-  say("where", `“Here” is row ${preset.rows[state.row]}, class ${names[y]}, and the mean of the rows shown.`, untouched ? " The cells are those of the workbook that labelsmooth writes of these data, on its sheet Steps." : "");
+  say("where", `“Here” is ${preset.rows[state.row]} and the class ${names[y]}; the batch is the rows of panel 1.`, untouched ? " The cells are those of the workbook that labelsmooth writes of these data, on its sheet Steps." : "");
   if (v.uniform_excess) say("says-uniform", `H(u,p) = KL(u‖p) + ln K: here ${number(v.prior_loss[n], 4)} = ${number(v.uniform_excess[n], 4)} + ln ${K}. So the second share asks for one thing alone: be less far from uniform.`);
   else say("says-uniform", "");
 }
