@@ -16,7 +16,13 @@ from labelsmooth.maths.conventions import FAMILIES
 from labelsmooth.maths.trace import prepare, trace
 from labelsmooth.page.build import MOST_ROWS, WORDS, Preset, build, check, core, rows_shown, torch_lines
 
-HOSTILE = ["</script><script>window.bad=1</script>", "<img src=x onerror=window.bad=1>", "<!--", "{{script}}", "a & b\u2028c"]
+HOSTILE = [
+    "</script><script>window.bad=1</script>",
+    "<img src=x onerror=window.bad=1>",
+    "<!--",
+    "{{script}}",
+    "a & b\u2028c",
+]
 LIMIT = 150_000  # bytes
 
 
@@ -27,7 +33,7 @@ def preset(logits: Any, labels: Any, **options: Any) -> Preset:
 
 
 def data_of(page: str) -> Any:
-    return json.loads(page.split('id="data">')[1].split("</script>")[0])
+    return json.loads(page.split('id="data">')[1].split("</script>", maxsplit=1)[0])
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,13 @@ from labelsmooth.maths.trace import prepare, trace
 from labelsmooth.page import chains
 from labelsmooth.page.chains import LOGARITHMS, SHOWN, WRONG_TARGETS, along_gap, core, fits, functions, needed, optimum
 
-CASES = [(5, 2, 0.1, 1.0), (3, 5, 0.0, 1.0), (4, 10, 1.0, 3.0), (2, 100, 0.37, 1.0), (3, 7, 0.1, 300.0)]  # N, K, ε, scale
+CASES = [
+    (5, 2, 0.1, 1.0),
+    (3, 5, 0.0, 1.0),
+    (4, 10, 1.0, 3.0),
+    (2, 100, 0.37, 1.0),
+    (3, 7, 0.1, 300.0),
+]  # N, K, ε, scale
 
 
 def batch(rows: int, classes: int, eps: float, scale: float) -> dict[str, Any]:
@@ -78,7 +84,8 @@ def test_training_runs_as_free_logits_do_in_pytorch(node: str, tmp_path: Path) -
     """The page follows the gap alone; free logits of which the wrong ones start equal have nothing else."""
     torch: Any = pytest.importorskip("torch")
     code = """given.map((epsilon) => { let gap = 0; const seen = [];
-      for (let t = 0; t < 2000; t++) { gap = core.descent[0]({ gap, epsilon, n_classes: 5, rate: 0.5 }).next_gap; seen.push(gap); }
+      for (let t = 0; t < 2000; t++) {
+        gap = core.descent[0]({ gap, epsilon, n_classes: 5, rate: 0.5 }).next_gap; seen.push(gap); }
       return seen; })"""
     made = run(node, tmp_path, code, [0.0, 0.1, 0.3])
     printed = {0.0: {10: "2.81", 100: "5.46", 1000: "7.82", 2000: "8.51"}, 0.1: {10: "2.52", 100: "3.82", 1000: "3.83"}}

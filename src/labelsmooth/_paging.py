@@ -1,7 +1,7 @@
 """The command `page`: a batch, or the post's examples, as one HTML file to play with.
 
-Apart from the other commands because the page shows less than the chain can: labels that are classes, one ε, no weights. So it has
-fewer options; and it is here, where all rooms meet, that the page learns in which cell of the workbook each step stands.
+Apart from the other commands because the page shows less than the chain can: labels that are classes, one ε, no weights. So it
+has fewer options; and it is here, where all rooms meet, that the page learns in which cell of the workbook a step stands.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def page(file: str | None, target: str, force: bool, **o: Any) -> None:
 
     chosen = {name: o[name] for name in ("label_smoothing", "convention")}
     presets: list[Preset] = []
-    if file is not None:
-        problem, _, _ = read(file, {**_FIXED, **o})
-        presets = [_preset("file", Path(file).name if file != "-" else "standard input", problem)]
+    problem = None if file is None else read(file, {**_FIXED, **o})[0]
     with user_input(file or ""):
+        if file is not None and problem is not None:
+            presets.append(_preset("file", Path(file).name if file != "-" else "standard input", problem))
         presets += post_presets(**chosen)
         written = write_page(target, presets, force=force)
     if o["as_json"]:
@@ -89,9 +89,15 @@ def post_presets(label_smoothing: float = 0.1, convention: str = "torch") -> lis
     presets = []
     for key, (name, title, published) in POST.items():
         batch = read_batch(path(f"{name}.csv"))
-        names = {"class_names": batch.class_names, "row_names": batch.row_names}
-        given = (batch.logits, np.asarray(batch.labels), label_smoothing)
-        presets.append(_preset(key, title, prepare(*given, convention=convention, **names), published))
+        problem = prepare(
+            batch.logits,
+            np.asarray(batch.labels),
+            label_smoothing,
+            convention=convention,
+            class_names=batch.class_names,
+            row_names=batch.row_names,
+        )
+        presets.append(_preset(key, title, problem, published))
     return presets
 
 

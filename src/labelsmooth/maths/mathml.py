@@ -44,7 +44,10 @@ def mathml(x: Expr) -> str:
         if x.op == "/":
             return f"<mfrac><mrow>{write(x.args[0])}</mrow><mrow>{write(x.args[1])}</mrow></mfrac>"
         if x.op == "where":
-            lines = ((write(x.args[1]), _condition(x.args[0], write, COMPARES)), (write(x.args[2]), "<mtext>else</mtext>"))
+            lines = (
+                (write(x.args[1]), _condition(x.args[0], write, COMPARES)),
+                (write(x.args[2]), "<mtext>else</mtext>"),
+            )
             body = "".join(f"<mtr><mtd>{value}</mtd><mtd>{when}</mtd></mtr>" for value, when in lines)
             return f"<mrow><mo>{{</mo><mtable>{body}</mtable></mrow>"
         if x.op in COMPARISONS:
@@ -55,7 +58,9 @@ def mathml(x: Expr) -> str:
         inner = write(x.args[0])
         if axis:
             tall = _group(inner) if x.args[0].op in ("+", "-") else inner
-            return f"<munder>{'<mi>max</mi>' if op == 'max' else '<mo>∑</mo>'}<mi>{axis}</mi></munder><mrow>{tall}</mrow>"
+            return (
+                f"<munder>{'<mi>max</mi>' if op == 'max' else '<mo>∑</mo>'}<mi>{axis}</mi></munder><mrow>{tall}</mrow>"
+            )
         return f"<mrow><mo>|</mo>{inner}<mo>|</mo></mrow>" if op == "abs" else CALLS[op] + _group(inner)
 
     return _infix(x, Dialect(name, _number, SIGNS, call, _group))

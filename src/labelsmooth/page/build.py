@@ -1,8 +1,8 @@
 """Data in, one HTML file out: the template, the style, the printed mathematics, the drawing code and the numbers.
 
 The file must work from a disk, from a mail and behind any server, so nothing in it asks for anything: a content security policy
-lets only the script and the style run whose hashes it names. Texts from outside reach the page as JSON in which `<`, `>` and `&` are
-escaped, and the code puts them on the page as text, never as markup.
+lets only the script and the style run whose hashes it names. Texts from outside reach the page as JSON in which `<`, `>` and
+`&` are escaped, and the code puts them on the page as text, never as markup.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ def _data(presets: Sequence[Preset], shown: Sequence[str]) -> dict[str, Any]:
     return {
         "eps": first.given["epsilon"],
         "family": shown.index(first.case.family.name),
-        "families": [{"name": f.name, "says": f.says, "all": f.over == ALL, "target": torch_target(f)} for f in families],
+        "families": [
+            {"name": f.name, "says": f.says, "all": f.over == ALL, "target": torch_target(f)} for f in families
+        ],
         "wrong": [{"name": name, "says": FAMILIES[name].says} for name in WRONG_TARGETS],
         "torch": _TORCH,
         "words": WORDS,

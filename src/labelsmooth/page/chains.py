@@ -60,9 +60,13 @@ def loss(family: Family) -> Chain:
     """Every step of the loss, and what the page says about it: the push on each logit, with and without smoothing."""
     whole = chain(Case(family))
     p, q, soft = whole["softmax"], whole["one_hot"], whole["target"]
-    push = step("push", "q′−p", "d", soft - p, "how the row's own loss pushes each logit: up where the target is larger")
+    push = step(
+        "push", "q′−p", "d", soft - p, "how the row's own loss pushes each logit: up where the target is larger"
+    )
     plain = step("plain_push", "q−p", "d_0", q - p, "the same without smoothing")
-    far = step("uniform_excess", "KL(u‖p)", "x_u", whole["prior_loss"] - log(K), "how far the prediction is from uniform")
+    far = step(
+        "uniform_excess", "KL(u‖p)", "x_u", whole["prior_loss"] - log(K), "how far the prediction is from uniform"
+    )
     return _more(whole, push, plain, *([far] if family.over == ALL else []))
 
 
@@ -132,7 +136,9 @@ def logarithm(kind: str) -> Chain:
 
 def mistaken() -> Chain:
     """Rows and batch from a target and a logarithm, right or not."""
-    tens = step("charged_log", "ℓ", "l", where(above(base_ten, 0), ell / log(10), ell), "LOG is base 10: ln p over ln 10")
+    tens = step(
+        "charged_log", "ℓ", "l", where(above(base_ten, 0), ell / log(10), ell), "LOG is base 10: ln p over ln 10"
+    )
     row = step("wrong_loss", "h̃", r"\tilde{h}", -total("k", wrong * tens), "the row's number, as the mistake gives it")
     whole = total("n", row)
     batch = step("wrong_batch", "L̃", r"\tilde{L}", where(above(summed, 0), whole, whole / N), "the batch's number")
@@ -143,7 +149,9 @@ def compared() -> Chain:
     """What gives a mistake away: the ratio of each row's number to the right one, and the difference."""
     one = given("wrong_loss", "h̃", r"\tilde{h}", "n", "the row's number")
     right = given("row_loss", "h", "h", "n", "the loss")
-    ratio = step("ratio", "h̃/h", "r", where(above(absolute(right), 0), one / right, 1), "the row's number over the loss")
+    ratio = step(
+        "ratio", "h̃/h", "r", where(above(absolute(right), 0), one / right, 1), "the row's number over the loss"
+    )
     return Chain(Case(), (ratio, step("difference", "h̃−h", "d", one - right, "the row's number less the loss")))
 
 

@@ -16,7 +16,7 @@ function make(tag, attributes = {}, ...children) {
 function say(id, ...parts) {
   byId(id).replaceChildren(...parts.map((part) => (typeof part === "string" ? document.createTextNode(part) : part)));
 }
-const strong = (text) => make("strong", {}, text);
+const strong = (text) => make("strong", { class: text.length < 16 && "tight" }, text); // a number is not torn from its sign
 
 const minus = (text) => text.replace(/^-/, "−");
 function number(x, digits = 3) {

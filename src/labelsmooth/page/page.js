@@ -3,12 +3,37 @@
 
 let state = readAddress(location.hash);
 let tableKey = "", writing = 0, playing = 0;
-const PANELS = [drawHero, drawTable, drawTarget, drawPrediction, drawLoss, drawPush, drawStop, drawTrain, drawHeat, drawMistakes];
+const PANELS = { hero: drawHero, table: drawTable, target: drawTarget, prediction: drawPrediction, loss: drawLoss, push: drawPush, stop: drawStop, train: drawTrain, heat: drawHeat, mistakes: drawMistakes };
+const inView = new Set(Object.keys(PANELS)); // or nearly
+const late = new Set(); // panels that wait to be drawn
+let resting = 0;
 
+// Draws what can be seen at once, and the rest when the hand rests or it is scrolled to: a slider must not wait for it.
 function draw() {
   const view = evaluated(state);
   drawControls(view);
-  for (const panel of PANELS) panel(view);
+  for (const [name, panel] of Object.entries(PANELS)) if (inView.has(name)) { panel(view); late.delete(name); } else late.add(name);
+  clearTimeout(resting);
+  if (late.size) resting = setTimeout(finish, 150);
+}
+
+function finish() {
+  clearTimeout(resting);
+  if (!late.size) return;
+  const view = evaluated(state);
+  for (const name of late) PANELS[name](view);
+  late.clear();
+}
+
+function watch() {
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const name = target.dataset.panel;
+      if (isIntersecting) inView.add(name); else inView.delete(name);
+      if (isIntersecting && late.has(name)) { PANELS[name](evaluated(state)); late.delete(name); }
+    }
+  }, { rootMargin: "100px" });
+  for (const one of document.querySelectorAll("[data-panel]")) seen.observe(one);
 }
 
 function change(how) {
@@ -73,11 +98,13 @@ function drawTable(view) {
     if (document.activeElement !== select) select.value = v.label[m];
     for (const cell of line.querySelectorAll("td[data-k]")) {
       const k = Number(cell.dataset.k), input = cell.firstChild;
-      if (document.activeElement !== input) input.value = v.logits[m][k];
+      if (document.activeElement !== input && Number(input.value) !== v.logits[m][k]) input.value = v.logits[m][k];
       cell.classList.toggle("right", k === v.label[m]);
       const said = number(p[m][k]);
-      if (cell.lastChild.firstChild.data !== said) cell.lastChild.firstChild.data = said;
-      cell.lastChild.lastChild.style.width = `${100 * p[m][k]}%`;
+      const [figure, bar] = cell.lastChild.childNodes;
+      if (figure.data === said && bar.dataset.p === said) continue;
+      figure.data = bar.dataset.p = said;
+      bar.style.width = `${100 * p[m][k]}%`;
     }
   });
 }
@@ -89,7 +116,7 @@ function buildTable({ names, rows, shown }, columns) {
     const select = make("select", { "aria-label": `label of ${name}` }, ...names.map((words, k) => make("option", { value: k }, words)));
     select.addEventListener("change", () => change((s) => { s.labels[row] = Number(select.value); s.row = row; }));
     const cells = columns.map((k) => {
-      const input = make("input", { type: "number", step: "any", "aria-label": `logit of ${name}, ${names[k]}` });
+      const input = make("input", { type: "number", step: "any", value: "", "aria-label": `logit of ${name}, ${names[k]}` });
       input.addEventListener("input", () => {
         if (!within(input.value, -1e6, 1e6)) return;
         change((s) => { s.logits[row] = widened(s.logits[row], k); s.logits[row][k] = Number(input.value); s.row = row; });
@@ -97,7 +124,7 @@ function buildTable({ names, rows, shown }, columns) {
         cell.classList.remove("changed"); void cell.offsetWidth; cell.classList.add("changed");
       });
       input.addEventListener("blur", () => draw());
-      return make("td", { "data-k": k }, input, make("span", { class: "p" }, "0", make("i")));
+      return make("td", { "data-k": k }, input, make("span", { class: "p" }, "–", make("i")));
     });
     return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, select), ...cells, make("td", { class: "verdict" }));
   });
@@ -186,6 +213,7 @@ function listen() {
   for (const mode of ["explore", "predict"]) on(mode, "change", () => { change((s) => { s.predict = mode === "predict"; }); drawQuestions(); });
   on("copy", "click", copy);
   on("print", "click", () => print());
+  addEventListener("beforeprint", finish);
   on("reset", "click", () => { change((s) => { Object.assign(s, fresh(s.preset)); }); drawQuestions(); });
   on("quiz-next", "click", () => { quiz.at = (quiz.at + 1) % QUIZ.length; say("quiz-reply", ""); drawQuiz(evaluated(state)); });
   addEventListener("hashchange", () => { state = readAddress(location.hash); drawQuestions(); draw(); });
@@ -215,9 +243,10 @@ function begin() {
   measure();
   drawQuestions();
   draw();
+  watch();
 }
 
 begin();
 
 // The numbers behind the figures, for a browser's console and for the tests.
-globalThis.labelsmooth = { core, evaluated: () => evaluated(state), state: () => state, address: () => writeAddress(state), trained, temperatureFor };
+globalThis.labelsmooth = { core, evaluated: () => evaluated(state), state: () => state, finish, address: () => writeAddress(state), trained, temperatureFor };
