@@ -20,7 +20,7 @@ Annotations are read by Triton, hence no `from __future__ import annotations` he
 """
 
 # mypy: ignore-errors
-# ruff: noqa: ANN001, ANN202
+# ruff: noqa: ANN001, ANN202, C901
 
 import triton
 import triton.language as tl
