@@ -78,6 +78,8 @@ typedef int64_t (*LabelsmoothRows)(const LabelsmoothJob *, int64_t first, int64_
 namespace {
 namespace LABELSMOOTH_PATH {
 
+#define EACH for (int i = 0; i < W; i++)
+
 // Vectors -------------------------------------------------------------------------------------------------------------
 
 #if defined(__AVX512F__)
@@ -146,11 +148,12 @@ template <> struct Number<float> {
     static constexpr float LN2_HI = 0.693145751953125f;  // 16 bits: times an exponent it is exact, also without FMA
     static constexpr float LN2_LO = 1.42860682030941723e-6f;
     // exp(r) = 1 + r + r^2*(...) for |r| <= ln(2)/2, fitted for the smallest largest relative error: 3.1e-9.
-    static INLINE F tail(F r) {
-        F q = r * 0.00138143206997f + 0.00836885106767f;
-        q = q * r + 0.0416684010813f;
-        q = q * r + 0.166665195241f;
-        return q * r + 0.499999933731f;
+    template <int W>
+    static INLINE void tail(const F *r, F *q) {
+        EACH q[i] = r[i] * 0.00138143206997f + 0.00836885106767f;
+        EACH q[i] = q[i] * r[i] + 0.0416684010813f;
+        EACH q[i] = q[i] * r[i] + 0.166665195241f;
+        EACH q[i] = q[i] * r[i] + 0.499999933731f;
     }
 };
 
@@ -166,18 +169,12 @@ template <> struct Number<double> {
     static constexpr double LN2_HI = 0x1.62e42fee00000p-1;
     static constexpr double LN2_LO = 0x1.a39ef35793c76p-33;
     // Taylor's terms to r^13: what is left out is below 5e-18 of the sum.
-    static INLINE D tail(D r) {
-        D q = r * (1 / 6227020800.0) + 1 / 479001600.0;
-        q = q * r + 1 / 39916800.0;
-        q = q * r + 1 / 3628800.0;
-        q = q * r + 1 / 362880.0;
-        q = q * r + 1 / 40320.0;
-        q = q * r + 1 / 5040.0;
-        q = q * r + 1 / 720.0;
-        q = q * r + 1 / 120.0;
-        q = q * r + 1 / 24.0;
-        q = q * r + 1 / 6.0;
-        return q * r + 0.5;
+    template <int W>
+    static INLINE void tail(const D *r, D *q) {
+        EACH q[i] = r[i] * (1 / 6227020800.0) + 1 / 479001600.0;
+        const double rest[10] = {1 / 39916800.0, 1 / 3628800.0, 1 / 362880.0, 1 / 40320.0, 1 / 5040.0,
+                                 1 / 720.0, 1 / 120.0, 1 / 24.0, 1 / 6.0, 0.5};
+        for (int k = 0; k < 10; k++) EACH q[i] = q[i] * r[i] + rest[k];
     }
 };
 
@@ -207,42 +204,53 @@ INLINE typename Number<T>::V power(typename Number<T>::V e, typename Number<T>::
 
 // exp(x) for x <= 0, within 2 units in the last place; 0 where the result would not be a normal number, which the
 // machine computes slowly and no gradient needs; NaN for NaN.
-template <class T>
-INLINE typename Number<T>::V exponential(typename Number<T>::V x) {
+//
+// Of W vectors at once, step by step: each step waits for the one before, and a processor sees only so far ahead.
+template <class T, int W>
+INLINE void exponentials(typename Number<T>::V *x) {
     typedef Number<T> N;
     typedef typename N::V V;
-    const V t = x * (T)1.4426950408889634074 + N::MAGIC;
-    const V n = t - N::MAGIC;
-    V r = x - n * N::LN2_HI;
-    r = r - n * N::LN2_LO;
-    V e = N::tail(r) * r + (T)1;
-    e = e * r + (T)1;
-    return power<T>(e, n, t, x);
+    V t[W], n[W], r[W], e[W];
+    EACH t[i] = x[i] * (T)1.4426950408889634074 + N::MAGIC;
+    EACH n[i] = t[i] - N::MAGIC;
+    EACH r[i] = x[i] - n[i] * N::LN2_HI;
+    EACH r[i] = r[i] - n[i] * N::LN2_LO;
+    N::template tail<W>(r, e);
+    EACH e[i] = e[i] * r[i] + (T)1;
+    EACH e[i] = e[i] * r[i] + (T)1;
+    EACH x[i] = power<T>(e[i], n[i], t[i], x[i]);
+}
+template <class T>
+INLINE typename Number<T>::V exponential(typename Number<T>::V x) {
+    exponentials<T, 1>(&x);
+    return x;
 }
 
 // The same for x that was widened from half precision, within 2e-6 of the value down to where the result is a normal number,
 // and 2e-7 for x > -10: 2^y = 2^n*2^f with a polynomial shorter by a term and a product rounded once for two parts of ln 2.
-INLINE F exponential_of_half(F x) {
+template <int W>
+INLINE void exponentials_of_half(F *x) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     typedef Number<float> N;
     const float log2e = 1.44269504088896341f;
-    const F t = x * log2e + N::MAGIC;
-    const F n = t - N::MAGIC;
-    const F f = x * log2e - n;
-    F e = f * 0.00132647352316f + 0.00967151753483f;
-    e = e * f + 0.0555073376914f;
-    e = e * f + 0.240222420114f;
-    e = e * f + 0.693146977557f;
-    e = e * f + 1.0f;
+    F t[W], n[W], f[W], e[W];
+    EACH t[i] = x[i] * log2e + N::MAGIC;
+    EACH n[i] = t[i] - N::MAGIC;
+    EACH f[i] = x[i] * log2e - n[i];
+    EACH e[i] = f[i] * 0.00132647352316f + 0.00967151753483f;
+    EACH e[i] = e[i] * f[i] + 0.0555073376914f;
+    EACH e[i] = e[i] * f[i] + 0.240222420114f;
+    EACH e[i] = e[i] * f[i] + 0.693146977557f;
+    EACH e[i] = e[i] * f[i] + 1.0f;
 #if defined(__AVX512F__)
-    return power<float>(e, n, t, x);
+    EACH x[i] = power<float>(e[i], n[i], t[i], x[i]);
 #else
     // Added to the exponent: a NaN that was widened has zeros in the bits that t << 23 keeps, and stays NaN.
-    e = bits<F>(bits<FI>(e) + (bits<FI>(t) << N::MANTISSA));
-    return bits<F>(bits<FI>(e) & ~bits<FI>(x < N::LOWEST));
+    EACH e[i] = bits<F>(bits<FI>(e[i]) + (bits<FI>(t[i]) << N::MANTISSA));
+    EACH x[i] = bits<F>(bits<FI>(e[i]) & ~bits<FI>(x[i] < N::LOWEST));
 #endif
 #else
-    return exponential<float>(x);  // without FMA x*log2(e) would be rounded before n is taken from it
+    exponentials<float, W>(x);  // without FMA x*log2(e) would be rounded before n is taken from it
 #endif
 }
 
@@ -341,7 +349,8 @@ struct Plain {
     static INLINE void get2(const T *p, V *v) { v[0] = get(p), v[1] = get(p + Number<T>::LANES); }
     static INLINE void put2(T *p, V v0, V v1) { put(p, v0), put(p + Number<T>::LANES, v1); }
     static INLINE void put2_past(T *p, V v0, V v1) { past_caches(p, v0), past_caches(p + Number<T>::LANES, v1); }
-    static INLINE V exp(V x) { return exponential<T>(x); }
+    template <int W>
+    static INLINE void exps(V *x) { exponentials<T, W>(x); }
 };
 typedef Plain<float> Float32;
 typedef Plain<double> Float64;
@@ -376,7 +385,8 @@ struct BFloat16 {
         memcpy(p, &words, sizeof words);
     }
     static INLINE void put2_past(uint16_t *p, F v0, F v1) { past_caches(p, halves(v0, v1)); }
-    static INLINE F exp(F x) { return exponential_of_half(x); }
+    template <int W>
+    static INLINE void exps(F *x) { exponentials_of_half<W>(x); }
 };
 
 struct Float16 {
@@ -424,8 +434,15 @@ struct Float16 {
         const H h[2] = {rounded(v0), rounded(v1)};
         past_caches(p, load<FU>(h));
     }
-    static INLINE F exp(F x) { return exponential_of_half(x); }
+    template <int W>
+    static INLINE void exps(F *x) { exponentials_of_half<W>(x); }
 };
+
+template <class X>
+INLINE typename X::V exp_of(typename X::V x) {
+    X::template exps<1>(&x);
+    return x;
+}
 
 // The last lanes of a row are read into a buffer whose other lanes hold `fill`.
 template <class X>
@@ -518,17 +535,19 @@ template <class X> struct Mass {
 // What there is beside the logits: nothing; a prior; anything.
 enum Kind { UNIFORM, PRIOR, GENERAL };
 
+constexpr int W = 4;             // vectors at a time: more wait in too few registers
 constexpr int64_t BLOCK = 2048;  // classes whose logits stay in the first cache where they are swept twice
 constexpr int64_t FIRST = 256;   // of them in the first block, which is swept twice
 constexpr int FAR = 32;          // as far above the shift as a logit may lie: sums of exp(32) are far from overflow
 
 constexpr int64_t PAST_CACHES = 4 << 20;  // bytes of a gradient from which it may be written past the caches
 
-// While exponentials are computed the memory would be idle: it is asked for what comes next. Beyond the last row that
-// is an address that may not exist, which a prefetch ignores.
-template <class S>
-INLINE void soon(const S *p, int64_t ahead) {
-    __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S)));
+// While exponentials are computed the memory would be idle: it is asked for what comes next after W vectors at p. Beyond
+// the last row that is an address that may not exist, which a prefetch ignores.
+template <class X>
+INLINE void soon(const typename X::Store *p) {
+    constexpr int SIZE = sizeof(typename X::Store), BYTES = W * Number<typename X::Sum>::LANES * SIZE;
+    for (int i = 0; i < BYTES; i += 64) __builtin_prefetch((const void *)((uintptr_t)p + BLOCK * SIZE + i));
 }
 
 // The largest logit of some classes. NaN may get lost here; it comes back in the exponentials.
@@ -569,47 +588,49 @@ INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t fro
     constexpr int LANES = Number<T>::LANES;
     const typename X::Store *z = (const typename X::Store *)row.logits;
     V sum0 = V{}, sum1 = V{}, linear0 = V{}, linear1 = V{}, mass0 = V{}, mass1 = V{};
-    V top0 = V{} - (T)INFINITY, top1 = top0;
+    V top0 = V{} - (T)INFINITY;
     int64_t k = from;
     if (KIND == UNIFORM) {
-        for (; k + 2 * LANES <= to; k += 2 * LANES) {
-            soon(z + k, BLOCK);
-            if (sizeof(typename X::Store) * LANES == 64) soon(z + k + LANES, BLOCK);
-            V d[2];
-            X::get2(z + k, d);
-            d[0] -= shift, d[1] -= shift;
-            top0 = larger(d[0], top0), top1 = larger(d[1], top1);
-            linear0 += d[0], linear1 += d[1];
-            sum0 += X::exp(d[0]), sum1 += X::exp(d[1]);
+        for (; k + W * LANES <= to; k += W * LANES) {
+            soon<X>(z + k);
+            V d[W];
+            for (int i = 0; i < W; i += 2) X::get2(z + k + i * LANES, d + i);
+            EACH d[i] -= shift;
+            EACH top0 = larger(d[i], top0);
+            EACH linear0 += d[i];
+            X::template exps<W>(d);
+            for (int i = 0; i < W; i += 2) sum0 += d[i], sum1 += d[i + 1];
         }
         for (; k < to; k += LANES) {
             int64_t count = to - k < LANES ? to - k : LANES;
             V d = (count == LANES ? X::get(z + k) : get_some<X>(z + k, count, -(T)INFINITY)) - shift;
             top0 = larger(d, top0);
-            sum0 += X::exp(d);
+            sum0 += exp_of<X>(d);
             for (int64_t i = count; i < LANES; i++) d[i] = 0;
             linear0 += d;
         }
     } else if (KIND == PRIOR) {
         const T *v = row.prior;
-        for (; k + 2 * LANES <= to; k += 2 * LANES) {
-            soon(z + k, BLOCK);
-            if (sizeof(typename X::Store) * LANES == 64) soon(z + k + LANES, BLOCK);
-            const V d0 = X::get(z + k) - shift, d1 = X::get(z + k + LANES) - shift;
-            const V v0 = load<V>(v + k), v1 = load<V>(v + k + LANES);
-            top0 = larger(d0, top0), top1 = larger(d1, top1);
-            mass0 += v0, mass1 += v1;
-            linear0 += v0 * d0, linear1 += v1 * d1;
-            sum0 += X::exp(d0), sum1 += X::exp(d1);
+        for (; k + W * LANES <= to; k += W * LANES) {
+            soon<X>(z + k);
+            V d[W];
+            EACH d[i] = X::get(z + k + i * LANES) - shift;
+            EACH top0 = larger(d[i], top0);
+            EACH mass0 += load<V>(v + k + i * LANES);
+            for (int i = 0; i < W; i += 2) {
+                linear0 += load<V>(v + k + i * LANES) * d[i];
+                linear1 += load<V>(v + k + (i + 1) * LANES) * d[i + 1];
+            }
+            X::template exps<W>(d);
+            for (int i = 0; i < W; i += 2) sum0 += d[i], sum1 += d[i + 1];
         }
         for (; k < to; k += LANES) {
             int64_t count = to - k < LANES ? to - k : LANES;
             const V d = M::z(row, z, k, count) - shift, mass = M::some(v + k, count);
             top0 = larger(d, top0);
             mass0 += mass, linear0 += M::times(mass, d);
-            sum0 += X::exp(d);
+            sum0 += exp_of<X>(d);
         }
-        mass0 += mass1;
         double linear = sum(linear0 + linear1);
         if (linear != linear) {  // most likely 0*-inf, which counts as 0
             linear0 = V{};
@@ -619,14 +640,14 @@ INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t fro
             }
             linear = sum(linear0);
         }
-        return {sum(sum0 + sum1), 0, 0, sum(mass0), linear, (double)largest(larger(top0, top1))};
+        return {sum(sum0 + sum1), 0, 0, sum(mass0), linear, (double)largest(top0)};
     } else {
         const T uniform = (T)(1.0 / classes);
         for (; k < to; k += LANES) {
             int64_t count = to - k < LANES ? to - k : LANES;
             V d = M::z(row, z, k, count) - shift;
             top0 = larger(d, top0);
-            sum0 += X::exp(d);
+            sum0 += exp_of<X>(d);
             V v = M::spread(row, k, count, uniform);
             mass0 += v, linear0 += M::times(v, d);
             if (row.soft) {
@@ -636,7 +657,7 @@ INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t fro
         }
         return {sum(sum0), sum(mass1), sum(linear1), sum(mass0), sum(linear0), (double)largest(top0)};
     }
-    return {sum(sum0 + sum1), 0, 0, (double)(to - from), sum(linear0 + linear1), (double)largest(larger(top0, top1))};
+    return {sum(sum0 + sum1), 0, 0, (double)(to - from), sum(linear0 + linear1), (double)largest(top0)};
 }
 
 template <class X, Kind KIND>
@@ -740,39 +761,43 @@ INLINE void gradient_of(
                 for (; k < head; k += LANES) {
                     int64_t count = head - k < LANES ? head - k : LANES;
                     V v = get_some<X>(z + k, count, -(T)INFINITY);
-                    put_some<X>(g + k, X::exp(v - m) * factor - less, count);
+                    put_some<X>(g + k, exp_of<X>(v - m) * factor - less, count);
                 }
                 for (k = head; k + 2 * LANES <= classes; k += 2 * LANES) {
                     V v[2];
                     X::get2(z + k, v);
-                    X::put2_past(g + k, X::exp(v[0] - m) * factor - less, X::exp(v[1] - m) * factor - less);
+                    X::put2_past(g + k, exp_of<X>(v[0] - m) * factor - less, exp_of<X>(v[1] - m) * factor - less);
                 }
             }
 #endif
-            for (; k + 2 * LANES <= classes; k += 2 * LANES) {
-                V v[2];
-                X::get2(z + k, v);
-                X::put2(g + k, X::exp(v[0] - m) * factor - less, X::exp(v[1] - m) * factor - less);
+            for (; k + W * LANES <= classes; k += W * LANES) {
+                V v[W];
+                for (int i = 0; i < W; i += 2) X::get2(z + k + i * LANES, v + i);
+                EACH v[i] -= m;
+                X::template exps<W>(v);
+                EACH v[i] = v[i] * factor - less;
+                for (int i = 0; i < W; i += 2) X::put2(g + k + i * LANES, v[i], v[i + 1]);
             }
         }
-        for (; k + LANES <= classes; k += LANES) X::put(g + k, X::exp(X::get(z + k) - m) * factor - less);
+        for (; k + LANES <= classes; k += LANES) X::put(g + k, exp_of<X>(X::get(z + k) - m) * factor - less);
         if (int64_t left = classes - k) {
             V v = get_some<X>(z + k, left, -(T)INFINITY);
-            put_some<X>(g + k, X::exp(v - m) * factor - less, left);
+            put_some<X>(g + k, exp_of<X>(v - m) * factor - less, left);
         }
     } else if (KIND == PRIOR) {
         const T *v = row.prior;
         const T b = (T)(up * row.b);
         if (row.b != 0) {  // else an infinite v would leave NaN
-            for (; k + 2 * LANES <= classes; k += 2 * LANES) {
-                const V e0 = X::exp(X::get(z + k) - m) * factor, e1 = X::exp(X::get(z + k + LANES) - m) * factor;
-                X::put(g + k, e0 - load<V>(v + k) * b);
-                X::put(g + k + LANES, e1 - load<V>(v + k + LANES) * b);
+            for (; k + W * LANES <= classes; k += W * LANES) {
+                V e[W];
+                EACH e[i] = X::get(z + k + i * LANES) - m;
+                X::template exps<W>(e);
+                EACH X::put(g + k + i * LANES, e[i] * factor - load<V>(v + k + i * LANES) * b);
             }
         }
         for (; k < classes; k += LANES) {
             int64_t count = classes - k < LANES ? classes - k : LANES;
-            V e = X::exp(M::z(row, z, k, count) - m) * factor;
+            V e = exp_of<X>(M::z(row, z, k, count) - m) * factor;
             if (row.b != 0) e -= M::some(v + k, count) * b;
             if (count == LANES) X::put(g + k, e);
             else put_some<X>(g + k, e, count);
@@ -781,7 +806,7 @@ INLINE void gradient_of(
         const T a = (T)(up * row.a), b = (T)(up * row.b), uniform = (T)(1.0 / all);
         for (; k < classes; k += LANES) {
             int64_t count = classes - k < LANES ? classes - k : LANES;
-            V v = X::exp(M::z(row, z, k, count) - m) * factor;
+            V v = exp_of<X>(M::z(row, z, k, count) - m) * factor;
             if (row.b != 0) v -= M::spread(row, k, count, uniform) * b;
             if (row.soft) v -= M::label(row, k, count) * a;
             if (row.softcap != 0) {
