@@ -240,10 +240,10 @@ def _interval(values: Floats) -> tuple[float, float]:
 def _rankings(
     rows: Rows, after: Observed | None, norm_scores: NDArray[np.float32], norm: int, risks: tuple[float, ...]
 ) -> tuple[Ranking, ...]:
-    scores = {"maximum probability": rows.confidence}
+    scores = {"confidence": rows.confidence}
     if after is not None:
-        scores["maximum probability, after temperature"] = after.rows.confidence
-    scores[f"logit norm, p = {norm}"] = norm_scores.astype(np.float64)
+        scores["confidence, T"] = after.rows.confidence
+    scores[f"logit norm {norm}"] = norm_scores.astype(np.float64)
     hit = rows.correct
     return tuple(
         Ranking(

@@ -44,14 +44,14 @@ RULES = (
     # What to do.
     Rule(
         "temperature_suffices", "advice",
-        lambda f: f["over"] > POINT and f["over_low"] > 0 and f["gain"] >= GAIN,
+        lambda f: f["runs"] == 1 and f["over"] > POINT and f["over_low"] > 0 and f["gain"] >= GAIN,
         "For calibrated probabilities a temperature is enough, with neither retraining nor smoothing: T = {T:.3g} takes the "
         "ECE from {ece:.3f} to {ece_after:.3f} and the NLL from {nll:.3f} to {nll_after:.3f}.",
         "T",
     ),
     Rule(
         "under_confident", "advice",
-        lambda f: f["over"] < -POINT and f["over_high"] < 0 and not f["refusal"],
+        lambda f: f["runs"] == 1 and f["over"] < -POINT and f["over_high"] < 0 and not f["refusal"],
         "The model is under-confident by {under_points:.1f} points: smoothing, or more of it, makes that worse; a temperature "
         "below 1 repairs it (T = {T:.3g}).",
         "over",

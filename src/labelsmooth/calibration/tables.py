@@ -28,7 +28,7 @@ def tables(found: Calibration) -> list[Table]:
     >>> from labelsmooth.files import open_stream
     >>> shown = tables(calibrate([Given(open_stream(path("digits.csv")))]))
     >>> [table.title for table in shown][:2]
-    ['Measures', 'Answering only when sure']
+    ['Measures', 'Answering only when sure, by']
     """
     out = []
     several = found.comparison is not None and len(found.runs) > 1
@@ -40,86 +40,83 @@ def tables(found: Calibration) -> list[Table]:
     elif len(found.runs) > 1:
         out.append(of_each(found.runs))
     name = f", {found.run.name}" if len(found.runs) > 1 else ""
-    return [*out, of_measures(found.run, name), of_rankings(found.run, name), *of_classes(found.run, name)]
+    return [*out, of_measures(found.run, name), of_rankings(found.run, name), of_classes(found.run, name)]
 
 
 def of_measures(run: Assessment, name: str = "") -> Table:
-    """Each measure as it is and after temperature, with its interval, or what chance makes of it."""
-    rows = [(label, number, aside) for label, number, aside in _column(run.before, run)]
-    columns: tuple[str, ...] = ("", "as it is", "95%, or chance")
-    if run.after is None:
-        return Table(f"Measures{name}", columns, tuple(rows))
-    t = "T" if run.fitted_on == "cross-fitting" else f"T = {run.temperature.value:.3g}"
-    both = [
-        (*left, *("", "")) if right is None else (*left, right[1], right[2])
-        for left, right in zip(rows, [*_column(run.after, None), *[None] * 9], strict=False)
-    ]
-    return Table(f"Measures{name}", (*columns, f"after {t}", "95%, or chance"), tuple(both))
+    """Each measure as it is and after temperature, with its 95% interval, or with what chance alone makes of an ECE."""
+    rows = _column(run.before)
+    columns: tuple[str, ...] = ("", "as it is", "95% / chance")
+    if run.after is not None:
+        rows = [(*left, *right[1:]) for left, right in zip(rows, _column(run.after), strict=True)]
+        rest = run.after.nll
+        rows += [
+            ("NLL removed by T", f"{run.before.nll - rest:.4f}", "", "", ""),
+            ("NLL that stays", f"{rest:.4f}", "", "", ""),
+        ]
+        columns = (*columns, "after T", "95% / chance")
+    empty = ("",) * (len(columns) - 2)
+    rows += [("median top-2 logit gap", f"{run.median_gap:.3f}", *empty), (_aim(run), f"{_wall(run):.3f}", *empty)]
+    return Table(f"Measures{name}", columns, tuple(rows))
 
 
-def _column(m: Measures, run: Assessment | None) -> list[tuple[str, str, str]]:
-    """Rows of label, number and what to hold it against; `run` adds what a temperature does not change."""
+def _column(m: Measures) -> list[tuple[str, ...]]:
+    """Rows of label, number and what to hold it against."""
 
-    def between(key: str, scale: float = 1.0, digits: int = 4) -> str:
-        low, high = (scale * x for x in m.intervals[key])
-        return "" if high == float("inf") else f"{low:.{digits}f} to {high:.{digits}f}"
+    def half(key: str, scale: float = 1.0, digits: int = 4) -> str:
+        low, high = m.intervals[key]
+        return "" if high == float("inf") else f"±{scale * (high - low) / 2:.{digits}f}"
 
-    null, mass, parts = m.null, m.null_mass, m.decomposition
-    rows = [
-        ("accuracy", f"{m.accuracy:.4f}", between("accuracy")),
+    parts = m.decomposition
+    return [
+        ("accuracy", f"{m.accuracy:.4f}", half("accuracy")),
         *((f"top-{k} accuracy", f"{share:.4f}", "") for k, share in m.top_k.items()),
-        ("NLL", f"{m.nll:.4f}", between("nll")),
-        ("Brier score", f"{m.brier:.4f}", between("brier")),
+        ("NLL", f"{m.nll:.4f}", half("nll")),
+        ("Brier score", f"{m.brier:.4f}", half("brier")),
         ("mean confidence", f"{m.mean_confidence:.4f}", ""),
-        ("confidence − accuracy, points", f"{100 * m.overconfidence:+.2f}", between("overconfidence", 100, 2)),
-        ("ECE, 15 bins of equal width", f"{null.ece:.4f}", _chance(null.floor, null.p_value)),
-        ("ECE, 15 bins of equal mass", f"{mass.ece:.4f}", _chance(mass.floor, mass.p_value)),
+        ("confidence − accuracy", f"{m.overconfidence:+.4f}", half("overconfidence")),
+        ("ECE, 15 equal widths", f"{m.null.ece:.4f}", f"chance {m.null.floor:.4f}"),
+        ("  p if calibrated", f"{m.null.p_value:.3f}", ""),
+        ("ECE, 15 equal masses", f"{m.null_mass.ece:.4f}", f"chance {m.null_mass.floor:.4f}"),
+        ("  p if calibrated", f"{m.null_mass.p_value:.3f}", ""),
         ("smooth ECE", f"{m.smooth_ece:.4f}", ""),
         ("class-wise ECE", f"{m.classwise_ece:.4f}", ""),
-        ("Brier score of “it is right”", f"{parts.score:.4f}", ""),
-        ("  + reliability", f"{parts.reliability:.4f}", ""),
+        ("Brier of “it is right”", f"{parts.score:.4f}", ""),
+        ("  = reliability", f"{parts.reliability:.4f}", ""),
         ("  − resolution", f"{parts.resolution:.4f}", ""),
         ("  + uncertainty", f"{parts.uncertainty:.4f}", ""),
         ("  + within bins", f"{parts.within:.4f}", ""),
     ]
-    if run is None:
-        return rows
-    if run.after is not None:
-        rows += [
-            ("NLL: what a temperature removes", f"{m.nll - run.after.nll:.4f}", ""),
-            ("NLL: what is left", f"{run.after.nll:.4f}", ""),
-        ]
-    return [*rows, ("median top-2 logit gap", f"{run.median_gap:.3f}", _aim(run))]
 
 
-def _chance(floor: float, p: float) -> str:
-    return f"{floor:.4f}, p {p:.3f}"
+def _epsilon(run: Assessment) -> float:
+    """The ε whose gap is shown: the run's, else the one it seems to have, else 0.1."""
+    return run.epsilon or (run.smoothing.epsilon if run.smoothing.likely else 0.1)
+
+
+def _wall(run: Assessment) -> float:
+    return wall(_epsilon(run), run.classes)
 
 
 def _aim(run: Assessment) -> str:
-    """The gap that an ε aims at: the run's, else the one it seems to have, else what 0.1 would be."""
-    epsilon = run.epsilon or (run.smoothing.epsilon if run.smoothing.likely else 0.1)
-    return f"ε {epsilon:.2g} aims at {wall(epsilon, run.classes):.3f}"
+    return f"  ε = {_epsilon(run):.2g} aims at"
 
 
 def of_rankings(run: Assessment, name: str = "") -> Table:
     """Selective classification by each score."""
-    risks = tuple(run.rankings[0].coverage)
-    rows = tuple(
-        (
-            r.score,
-            f"{r.aurc:.4f}",
-            f"{r.excess:.4f}",
-            *(f"{share:.1%}" for share in r.coverage.values()),
-            f"{r.surest_errors:.1%}",
-        )
-        for r in run.rankings
-    )
-    columns = ("ranked by", "AURC", "excess", *(f"covered at {risk:.3g} risk" for risk in risks), "errors, surest 10%")
-    return Table(f"Answering only when sure{name}", columns, rows)
+    rows: list[tuple[str, ...]] = [
+        ("AURC", *(f"{r.aurc:.4f}" for r in run.rankings)),
+        ("  above the best ranking", *(f"{r.excess:.4f}" for r in run.rankings)),
+    ]
+    rows += [
+        (f"coverage at risk {risk:g}", *(f"{r.coverage[risk]:.1%}" for r in run.rankings))
+        for risk in run.rankings[0].coverage
+    ]
+    rows.append(("errors in the surest 10%", *(f"{r.surest_errors:.1%}" for r in run.rankings)))
+    return Table(f"Answering only when sure, by{name}", ("", *(r.score for r in run.rankings)), tuple(rows))
 
 
-def of_classes(run: Assessment, name: str = "") -> list[Table]:
+def of_classes(run: Assessment, name: str = "") -> Table:
     """The classes with the largest class-wise ECE."""
     after = {} if run.seen_after is None else dict(enumerate(_by_class(run)))
     rows = tuple(
@@ -127,7 +124,7 @@ def of_classes(run: Assessment, name: str = "") -> list[Table]:
         for k, error in run.before.worst_classes
     )
     columns = ("class", "class-wise ECE", *(["after temperature"] if after else []))
-    return [Table(f"Worst calibrated classes{name}", columns, rows)]
+    return Table(f"Worst calibrated classes{name}", columns, rows)
 
 
 def _by_class(run: Assessment) -> list[float]:
@@ -137,26 +134,26 @@ def _by_class(run: Assessment) -> list[float]:
 
 
 COLUMNS = {
-    "accuracy": ("accuracy", 4), "overconfidence": ("conf. − acc.", 4), "nll": ("NLL", 3), "ece": ("ECE", 4),
+    "accuracy": ("accuracy", 4), "overconfidence": ("conf. − acc.", 3), "nll": ("NLL", 3), "ece": ("ECE", 4),
     "temperature": ("T", 3), "nll_after": ("NLL, T", 3), "ece_after": ("ECE, T", 4), "aurc": ("AURC", 4),
     "aurc_norm": ("AURC, norm", 4), "criterion": ("chosen by", 3),
 }  # fmt: skip
 
 
 def of_groups(found: Comparison) -> Table:
-    """Mean over seeds of each measure, a row for each ε."""
-    rows = tuple(
-        (f"{g.epsilon:g}", str(len(g.seeds)), *(_spread(g, key, digits) for key, (_, digits) in COLUMNS.items()))
-        for g in found.groups
+    """Mean over seeds of each measure, a column for each ε."""
+    rows = (
+        ("seeds", *(str(len(g.seeds)) for g in found.groups)),
+        *((label, *(_spread(g, key, digits) for g in found.groups)) for key, (label, digits) in COLUMNS.items()),
     )
     where = "validation" if found.on_validation else "these rows"
-    title = f"Each ε, mean ± standard deviation over seeds (chosen by: NLL after temperature on {where})"
-    return Table(title, ("ε", "seeds", *(label for label, _ in COLUMNS.values())), rows)
+    title = f"Mean ± deviation over seeds; chosen by NLL after T on {where}"
+    return Table(title, ("", *(f"ε = {g.epsilon:g}" for g in found.groups)), rows)
 
 
 def _spread(g: Group, key: str, digits: int) -> str:
     s = g.measured[key]
-    return f"{s.mean:.{digits}f}" + (f" ±{s.deviation:.{digits}f}" if s.seeds > 1 else "")
+    return f"{s.mean:.{digits}f}" + (f" ±{s.deviation:.{digits}f}".replace("±0.", "±.") if s.seeds > 1 else "")
 
 
 DIFFERENCES = ("accuracy", "nll", "nll_after", "ece", "ece_after", "aurc", "aurc_norm")
@@ -179,7 +176,7 @@ def _gap(d: Difference, *, enough: bool) -> tuple[str, str, str, str]:
         "" if one is None or abs(one[0]) == float("inf") else f"{one[0]:+.4f} to {one[1]:+.4f}"
         for one in (d.seeds, d.rows)
     ]
-    return f"{d.mean:+.4f}", *shown, ("yes" if d.clear else "no") if enough else "no claim"
+    return f"{d.mean:+.4f}", shown[0], shown[1], ("yes" if d.clear else "no") if enough else "no claim"
 
 
 def of_each(runs: tuple[Assessment, ...]) -> Table:
@@ -207,12 +204,15 @@ def facts_in_words(run: Assessment) -> list[str]:
     ]
     if s.likely:
         out.append(
-            f"Trained with label smoothing? It looks so: {s.near:.0%} of the confidences pile up at {s.confidence:.3f}, where "
+            f"{_given(run)}It looks so: {s.near:.0%} of the confidences pile up at {s.confidence:.3f}, where "
             f"ε = {s.epsilon:.2g} puts them ({s.low:.2g} to {s.high:.2g} within the pile), and {s.above:.1%} are surer."
         )
     else:
         out.append(
-            f"Trained with label smoothing? Nothing says so: {s.near:.0%} of the confidences are at their densest place, and "
-            f"{s.above:.0%} are surer."
+            f"{_given(run)}The confidences do not show it: {s.near:.0%} are at their densest place, and {s.above:.0%} are surer."
         )
     return out
+
+
+def _given(run: Assessment) -> str:
+    return "Trained with label smoothing? " + ("" if run.epsilon is None else f"ε = {run.epsilon:g} was given. ")

@@ -72,8 +72,7 @@ def recommend(
     key, epsilon, verdict, word, number = _of_runs(comparison) if several and comparison else _of_one(run)
     helps = run.temperature.usable and (key not in {"leave", "undecided"})
     facts = facts_of(run, comparison, context=context, noise=noise, from_probabilities=from_probabilities, runs=runs)
-    others = [one for one in said(facts) if not (several and one.key == "temperature_suffices")]
-    return Recommendation(key, epsilon, run.temperature.value if helps else None, verdict, word, number, tuple(others))
+    return Recommendation(key, epsilon, run.temperature.value if helps else None, verdict, word, number, said(facts))
 
 
 def _of_one(run: Assessment) -> tuple[str, None, str, str, float]:
