@@ -58,6 +58,21 @@ def pdftoppm() -> str:
     return _program("pdftoppm", package="poppler-utils")
 
 
+@pytest.fixture(scope="session")
+def browser() -> Generator[Any, None, None]:
+    """Give a Chromium that has no network, driven by Playwright."""
+    pytest.importorskip("playwright")
+    from playwright.sync_api import sync_playwright
+
+    program = os.environ.get("CHROMIUM") or _program("chromium", "google-chrome", package="chromium")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync"]
+    with sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=program, args=quiet)
+        yield chromium
+        chromium.close()
+
+
 @pytest.fixture
 def shared() -> Path:
     """Give a workbook that nobody here wrote; it lies beside the repository, where there is one."""

@@ -59,6 +59,7 @@ def report(found: Calibration) -> str:
     headline, _, rest = found.recommendation.verdict.partition(". ")
     return str(
         template.render(
+            title=f"Calibration of {found.run.name if len(found.runs) == 1 else f'{len(found.runs)} runs'}",
             run=found.run,
             runs=len(found.runs),
             answer=found.recommendation,

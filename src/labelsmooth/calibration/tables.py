@@ -89,17 +89,17 @@ def _column(m: Measures) -> list[tuple[str, ...]]:
     ]
 
 
-def _epsilon(run: Assessment) -> float:
+def shown_epsilon(run: Assessment) -> float:
     """The ε whose gap is shown: the run's, else the one it seems to have, else 0.1."""
     return run.epsilon or (run.smoothing.epsilon if run.smoothing.likely else 0.1)
 
 
 def _wall(run: Assessment) -> float:
-    return wall(_epsilon(run), run.classes)
+    return wall(shown_epsilon(run), run.classes)
 
 
 def _aim(run: Assessment) -> str:
-    return f"  ε = {_epsilon(run):.2g} aims at"
+    return f"  ε = {shown_epsilon(run):.2g} aims at"
 
 
 def of_rankings(run: Assessment, name: str = "") -> Table:

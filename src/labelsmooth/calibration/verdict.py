@@ -109,9 +109,10 @@ def _of_one(run: Assessment) -> tuple[str, None, str, str, float]:
         interval = f"{100 * low:.1f} to {100 * high:.1f}"
         verdict = f"Over-confident by {100 * over:.1f} points (95%: {interval}). {removed}. You do not need smoothing for that."
     elif not small:
+        more = "More smoothing" if run.epsilon or run.smoothing.likely else "Smoothing"
         interval = f"{-100 * high:.1f} to {-100 * low:.1f}"
         verdict = (
-            f"Under-confident by {-100 * over:.1f} points (95%: {interval}). {removed}. Smoothing would make it worse."
+            f"Under-confident by {-100 * over:.1f} points (95%: {interval}). {removed}. {more} would make it worse."
         )
     else:
         verdict = f"Right on average, and not row by row. {removed}."
