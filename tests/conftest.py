@@ -66,7 +66,8 @@ def chromium() -> Generator[Any]:
     """Give a browser: the system's Chromium, driven by Playwright. It is started once, and nothing leaves the machine."""
     sync_api = pytest.importorskip("playwright.sync_api")
     program = os.environ.get("CHROMIUM") or _program("chromium", "google-chrome", package="chromium")
-    quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync"]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=quiet)
         yield browser

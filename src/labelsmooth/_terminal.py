@@ -47,7 +47,7 @@ def bar(what: str) -> Iterator[Callable[[float], None]]:
 
     def advance(share: float) -> None:
         nonlocal shown
-        if not shown and time.monotonic() - started > 1:
+        if not shown and err.is_terminal and time.monotonic() - started > 1:
             progress.start()
             shown = True
         progress.update(task, completed=share)
@@ -55,7 +55,8 @@ def bar(what: str) -> Iterator[Callable[[float], None]]:
     try:
         yield advance
     finally:
-        progress.stop()
+        if shown:  # stopping what never started prints an empty line
+            progress.stop()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
