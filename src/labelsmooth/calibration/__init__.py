@@ -1,1 +1,1 @@
-"""What smoothing does: calibration and temperature on your own logits, and a study on real images."""
+"""What smoothing does to a model's probabilities: measures, temperature, selection, and the answer to "should I smooth?"."""
