@@ -11,7 +11,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def read_idx(path: Path) -> NDArray[np.generic]:
         with path.open("rb") as raw:
             packed = raw.read(2) == GZIP
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-            return _read(stream)
+            return _read(cast("BinaryIO", stream))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -58,10 +58,12 @@ def read_idx(path: Path) -> NDArray[np.generic]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _read(stream: IO[bytes]) -> NDArray[np.generic]:
+def _read(stream: BinaryIO) -> NDArray[np.generic]:
     head = stream.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES or not 1 <= head[3] <= MAX_AXES:
-        raise InputError(f"is no IDX file: it begins with {head.hex(' ') or 'nothing'}, expected 00 00, a type and 1 to 4 axes")
+        raise InputError(
+            f"is no IDX file: it begins with {head.hex(' ') or 'nothing'}, expected 00 00, a type and 1 to 4 axes"
+        )
     lengths = stream.read(4 * head[3])
     if len(lengths) < 4 * head[3]:
         raise InputError("is cut short within the lengths of its axes")

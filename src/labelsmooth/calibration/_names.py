@@ -31,7 +31,9 @@ def read_names() -> tuple[list[str], NDArray[np.int64], tuple[str, ...], str]:
     languages: list[str] = []
     for code in sorted(one for one in locale_identifiers() if "_" not in one):
         locale = babel.Locale.parse(code)
-        own = {str(name) for part in (locale.languages, locale.territories, locale.currencies) for name in part.values()}
+        own = {
+            str(name) for part in (locale.languages, locale.territories, locale.currencies) for name in part.values()
+        }
         if len(own) >= AT_LEAST:
             names += sorted(own)
             labels += [len(languages)] * len(own)

@@ -31,6 +31,7 @@ class Recipe:
     rate: float = 2e-3  # at the top of the cycle
     label_smoothing: float = 0.0
     mixup: float = 0.0  # both parameters of the Beta distribution; 0 mixes nothing
+    temperature: float = 1.0  # of a student: its logits are divided by it, and the loss is multiplied by its square
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,9 @@ class Trained:
         return _in_parts(lambda x: self.head(self.body(x)), inputs)
 
 
-def _in_parts(function: Callable[[Tensor], Tensor], inputs: NDArray[np.generic], size: int = 2000) -> NDArray[np.float32]:
+def _in_parts(
+    function: Callable[[Tensor], Tensor], inputs: NDArray[np.generic], size: int = 2000
+) -> NDArray[np.float32]:
     import torch
 
     with torch.inference_mode():
@@ -89,7 +92,7 @@ def train(
     soft = None if teacher is None else torch.from_numpy(teacher)
     for _ in range(recipe.epochs):
         order = torch.from_numpy(random.permutation(len(rows)))
-        for part in order.split(recipe.batch):
+        for part in torch.split(order, recipe.batch):
             target = labels[part] if soft is None else soft[part]
             loss = _loss(lambda x: head(body(x)), inputs[part], target, classes, recipe, random)
             optimiser.zero_grad()
@@ -118,7 +121,8 @@ def _loss(
 
     if recipe.mixup:
         inputs, target = mixed(inputs, target, classes, recipe.mixup, random)
-    return cross_entropy(function(inputs), target, label_smoothing=recipe.label_smoothing)
+    T = recipe.temperature
+    return T**2 * cross_entropy(function(inputs) / T, target, label_smoothing=recipe.label_smoothing)
 
 
 def mixed(
@@ -145,4 +149,5 @@ def distilled(logits: Logits, temperature: float) -> NDArray[np.float32]:
     """
     scaled = logits.astype(np.float64) / temperature
     power = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return (power / power.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: NDArray[np.float32] = (power / power.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
