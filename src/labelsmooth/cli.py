@@ -17,6 +17,7 @@ from labelsmooth._answers import emit, of_books, of_comparison, of_conventions, 
 from labelsmooth._arguments import Group, as_json, engine, force, read, reads_a_batch, user_input, version
 from labelsmooth._books import with_workbooks
 from labelsmooth._diagnosing import diagnose
+from labelsmooth._studying import study
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -34,6 +35,7 @@ def main() -> None:
 
 
 main.add_command(with_workbooks(diagnose))
+main.add_command(study)
 
 
 @main.command()

@@ -127,7 +127,7 @@ def summary(table: Table) -> list[dict[str, Any]]:
             for word in table.measures(group, epsilon):
                 cell, plain = Cell(group, epsilon, word), Cell(group, 0.0, word)
                 values = list(table.seeds(cell).values())
-                told = {
+                told: dict[str, Any] = {
                     "mean": float(np.mean(values)),
                     "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
                 }

@@ -85,7 +85,7 @@ def train(
     random = np.random.default_rng([seed, 7])
     body, head = _network(recipe.network, rows, classes)
     parameters = [*body.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=0.0, fused=True)
     steps = -(-len(rows) // recipe.batch) * recipe.epochs
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.rate, total_steps=steps)
     inputs, labels = torch.from_numpy(rows.inputs), torch.from_numpy(rows.labels)

@@ -1,0 +1,25 @@
+"""The figures of the study in the order of the report; one whose runs are not there is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ._draw import Shown
+from ._study_curves import clusters, gaps, reliability, risk
+from ._study_lines import accuracy_gain, distillation, error_by_epsilon
+from .study import Study
+
+MAKERS: tuple[Callable[[Study], Shown | None], ...] = (
+    reliability,
+    error_by_epsilon,
+    accuracy_gain,
+    risk,
+    gaps,
+    clusters,
+    distillation,
+)
+
+
+def figures(study: Study) -> list[Shown]:
+    """Those that the study has runs for."""
+    return [shown for make in MAKERS if (shown := make(study)) is not None]
