@@ -16,6 +16,7 @@ import click
 from labelsmooth._answers import emit, of_books, of_comparison, of_conventions, of_demo, of_loss, of_workbook
 from labelsmooth._arguments import Group, as_json, engine, force, read, reads_a_batch, user_input, version
 from labelsmooth._books import with_workbooks
+from labelsmooth._calibrating import calibrate
 from labelsmooth._diagnosing import diagnose
 from labelsmooth._studying import study
 
@@ -31,10 +32,12 @@ def main() -> None:
       labelsmooth workbook batch.csv -o book.xlsx    your own logits, cell by cell
       labelsmooth compare batch.csv                  NumPy, a spreadsheet engine and PyTorch side by side
       labelsmooth diagnose batch.csv --losses mine   which convention or mistake gives these numbers
+      labelsmooth calibrate test.npz                 should I smooth, and how much? from one's own logits
     """
 
 
 main.add_command(with_workbooks(diagnose))
+main.add_command(calibrate)
 main.add_command(study)
 
 

@@ -34,12 +34,10 @@ def network(kind: str, *, inputs: int, classes: int) -> tuple[nn.Sequential, nn.
         side = round(inputs**0.5)
         body = nn.Sequential(
             nn.Unflatten(1, (1, side, side)),
-            nn.Conv2d(1, 8, 3, padding=1),
+            nn.Conv2d(1, 8, 4, stride=2, padding=1),
             nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(8, 16, 3, padding=1),
+            nn.Conv2d(8, 16, 4, stride=2, padding=1),
             nn.ReLU(),
-            nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Linear(16 * (side // 4) ** 2, 64),
             nn.ReLU(),

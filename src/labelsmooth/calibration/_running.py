@@ -78,7 +78,7 @@ def carry_out(run: Run, data: Data, check: Callable[[], None] = lambda: None, ke
         if run.group.student:
             record["students"] = _students(run, data, drawn, trained.logits, check)
     if keep:
-        _keep(keep / f"{run.name}.npz", run, answer, labels)
+        _keep(keep, run, answer, labels)
     record["seconds"] = round(time.process_time() - started, 2)
     record["versions"] = _versions()
     rounded: Record = _rounded(record)
@@ -110,18 +110,11 @@ def _students(run: Run, data: Data, drawn: Split, teach: Callable[[Any], Any], c
     return found
 
 
-def _keep(path: Path, run: Run, answer: _outcome.Answer, labels: tuple[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {
-        "logits": answer[1],
-        "labels": labels[1],
-        "validation_logits": answer[0],
-        "validation_labels": labels[0],
-        "label_smoothing": np.float64(run.label_smoothing),
-        "seed": np.int64(run.seed),
-    }
-    with write_atomically(path, force=True) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+def _keep(folder: Path, run: Run, answer: _outcome.Answer, labels: tuple[Any, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for logits, given, ending in zip(answer, labels, (".validation", ""), strict=True):
+        with write_atomically(folder / f"{run.name}{ending}.npz", force=True) as temporary:
+            np.savez_compressed(temporary, logits=logits, labels=given)
 
 
 def _versions() -> dict[str, str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ._draw import Shown
 from ._study_curves import clusters, gaps, reliability, risk
 from ._study_lines import accuracy_gain, distillation, error_by_epsilon
-from .study import Study
+from .study import Section, Study
 
-MAKERS: tuple[Callable[[Study], Shown | None], ...] = (
+MAKERS: tuple[Callable[[Study], Section | None], ...] = (
     reliability,
     error_by_epsilon,
     accuracy_gain,
@@ -20,6 +19,6 @@ MAKERS: tuple[Callable[[Study], Shown | None], ...] = (
 )
 
 
-def figures(study: Study) -> list[Shown]:
+def sections(study: Study) -> list[Section]:
     """Those that the study has runs for."""
-    return [shown for make in MAKERS if (shown := make(study)) is not None]
+    return [section for make in MAKERS if (section := make(study)) is not None]

@@ -11,7 +11,7 @@ from labelsmooth.files.write import write_atomically
 from ._claims import NOT_DECIDED, NOT_REPRODUCED, REPRODUCED, Finding
 from ._extras import extra
 from ._paired import FEWEST
-from ._study_figures import figures
+from ._study_figures import sections
 from .study import Study, words
 
 # Measure, its heading, digits, the factor it is shown with, and the sign of a change for the better (0: neither).
@@ -42,7 +42,7 @@ def write_report(study: Study, path: Path, *, force: bool) -> None:
         lines=headlines(study),
         findings=finding_rows(study),
         fewest=FEWEST,
-        figures=figures(study),
+        sections=sections(study),
         tables=[group_table(study, group) for group in study.table.groups],
         measures=[heading for _, heading, *_ in MEASURES],
         made=made(study),

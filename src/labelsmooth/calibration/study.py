@@ -21,9 +21,19 @@ from ._paired import Table, summary
 from ._plan import GROUPS, plan
 from ._running import Record, complete, require_torch
 from .datasets import SETS
+from .plots import Figure
 
 SCHEMA = 1
 RESULT, RUNS, LOGITS = "study.json", "runs", "logits"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: a question, how to read its figures, and the figures."""
+
+    title: str
+    words: str
+    figures: tuple[Figure, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from .rows import BLOCK, checked
 
 Floats = NDArray[np.float64]
 
+NAN = float("nan")
 LOWEST, HIGHEST = 0.02, 50.0
 FOLDS = 5
 WIDEST = 3.0  # an interval whose ends differ by more than this factor does not say which temperature
@@ -97,15 +98,24 @@ def cross_fitted(logits: ArrayLike, labels: ArrayLike, folds: int = FOLDS, seed:
         >>> cross_fitted(z, z.argmax(axis=1)).tolist() == [1.0] * 100  # every label has the largest logit: refused
         True
     """
+    place = dealt(len(np.asarray(labels)), folds, seed)
+    found = fold_temperatures(logits, labels, place, folds)
+    values: Floats = np.array([t.value if t.usable else 1.0 for t in found])[place]
+    return values
+
+
+def fold_temperatures(
+    logits: ArrayLike, labels: ArrayLike, place: NDArray[np.int64], folds: int = FOLDS
+) -> list[Temperature]:
+    """For each fold, the temperature fitted on the rows of the others; `place` says which fold a row is in.
+
+    >>> z = np.eye(3)[[0, 1, 2, 0]]
+    >>> [t.usable for t in fold_temperatures(z, [0, 1, 2, 0], np.array([0, 1, 0, 1]), 2)]
+    [False, False]
+    """
     z, y = _centred(logits, labels)
-    place = dealt(len(z), folds, seed)
-    out = np.ones(len(z))
-    for fold in range(folds):
-        rest = place != fold
-        if rest.any() and not rest.all():
-            fit = _fitted(z[rest], y[rest])
-            out[~rest] = fit.value if fit.usable else 1.0
-    return out
+    nobody = Temperature(NAN, NAN, NAN, 0, NAN, NAN, "there are no other rows")
+    return [_fitted(z[place != f], y[place != f]) if (place != f).any() else nobody for f in range(folds)]
 
 
 def dealt(rows: int, folds: int = FOLDS, seed: int = 0) -> NDArray[np.int64]:
@@ -139,8 +149,7 @@ def _fitted(z: Floats, y: NDArray[np.int64]) -> Temperature:
         elif slopes[1] <= 0:
             refused = f"the NLL still falls at T = {LOWEST:g}: nearly every label has the largest logit"
     if refused:
-        nan = float("nan")
-        return Temperature(nan, nan, nan, len(z), before, nan, refused)
+        return Temperature(NAN, NAN, NAN, len(z), before, NAN, refused)
     found = optimize.brentq(
         lambda s: _slopes(z, z_label, exp(-s))[0].mean(), log(LOWEST), log(HIGHEST), xtol=1e-10, rtol=1e-12
     )
