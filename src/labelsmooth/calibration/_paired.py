@@ -118,6 +118,20 @@ def student_group(teacher: str, word: str) -> str:
     return f"{teacher} {word}"
 
 
+def chosen(table: Table, group: str) -> float | None:
+    """The ε that validation rows choose: the smallest whose NLL with T is within a standard error of the smallest mean.
+
+    The rule and the number are those of `calibrate`; None where there is one ε, or fewer than three seeds of one.
+    """
+    found = {e: list(table.seeds(Cell(group, e, "validation_nll_after")).values()) for e in table.epsilons(group)}
+    if len(found) < 2 or min(map(len, found.values())) < FEWEST:
+        return None
+    means = {epsilon: float(np.mean(values)) for epsilon, values in found.items()}
+    best = min(means, key=lambda epsilon: means[epsilon])
+    error = float(np.std(found[best], ddof=1)) / sqrt(len(found[best]))
+    return next(epsilon for epsilon in means if means[epsilon] <= means[best] + error)
+
+
 def summary(table: Table) -> list[dict[str, Any]]:
     """For each group and ε: each measure's mean and standard deviation over seeds, and its difference from ε = 0."""
     rows = []

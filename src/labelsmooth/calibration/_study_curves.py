@@ -101,8 +101,8 @@ def risk(study: Study) -> Section | None:
     kinds = (("risk", "Ranked by confidence", "-"), ("risk_norm", "Ranked by the logit norm", ":"))
     return Section(
         "Which answers can be trusted?",
-        f"{words(group)}, first seed. The network answers only the test rows that it is surest of. A line that is high on the left "
-        "has errors among its surest answers. The logit norm is the largest logit over the norm of all, after centring.",
+        f"{words(group)}, first seed. The network answers only the test rows that it is surest of. A line that is high on the "
+        "left has errors among its surest answers. The logit norm is the largest logit over the norm of all, after centring.",
         tuple(_risk(found, kind, title, line) for kind, title, line in kinds),
     )
 
@@ -149,8 +149,8 @@ def gaps(study: Study) -> Section | None:
     classes = next(r["classes"] for r in study.records if r["settings"]["name"] == group)
     return Section(
         "The wall",
-        f"{words(group)}, first seed. Without smoothing the gap between the two largest logits grows as long as training goes on. "
-        "With it the loss is smallest where the gap is log(1 + K(1-ε)/ε), drawn as a vertical line.",
+        f"{words(group)}, first seed. Without smoothing the gap between the two largest logits grows as long as training goes "
+        "on. With it the loss is smallest where the gap is log(1 + K(1-ε)/ε), drawn as a vertical line.",
         tuple(
             _gaps(found, kind, title, classes)
             for kind, title in (("gaps_train", "Training rows"), ("gaps", "Test rows"))
@@ -193,8 +193,8 @@ def clusters(study: Study) -> Section | None:
         return None
     return Section(
         "What the last layer is given",
-        "Training rows of three classes in the plane through the three classes' templates (rows of the last layer's weight), which "
-        "are the corners of the triangle. The axes of the two pictures differ in scale.",
+        "Training rows of three classes in the plane through the three classes' templates (rows of the last layer's weight), "
+        "which are the corners of the triangle. The axes of the two pictures differ in scale.",
         tuple(_clusters(told, epsilon) for epsilon, told in found.items()),
     )
 
