@@ -87,7 +87,9 @@ DOORS: dict[str, Door] = {
     "safetensors": Door(inside=FILES),
     "pyarrow": Door(inside=FILES),
     **dict.fromkeys(["jinja2", "matplotlib", "scipy"], Door(inside=("calibration/*",))),
-    **dict.fromkeys(["fastai", "jax", "keras", "liger_kernel", "optax", "sklearn", "timm", "transformers"], FRAMEWORK),
+    **dict.fromkeys(["fastai", "jax", "keras", "liger_kernel", "optax", "timm", "transformers"], FRAMEWORK),
+    "babel": Door(inside=("calibration/_names.py",)),
+    "sklearn": Door(inside=(*FRAMEWORK.inside, "calibration/datasets.py")),
 }
 
 # Test files that belong to no single module.

@@ -19,6 +19,7 @@ from labelsmooth._books import with_workbooks
 from labelsmooth._calibrating import calibrate
 from labelsmooth._diagnosing import diagnose
 from labelsmooth._paging import NAME, page, post_presets, write_page
+from labelsmooth._studying import study
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -40,6 +41,7 @@ def main() -> None:
 main.add_command(with_workbooks(diagnose))
 main.add_command(page)
 main.add_command(calibrate)
+main.add_command(study)
 
 
 @main.command()
