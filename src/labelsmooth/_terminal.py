@@ -47,7 +47,7 @@ def bar(what: str) -> Iterator[Callable[[float], None]]:
 
     def advance(share: float) -> None:
         nonlocal shown
-        if not shown and time.monotonic() - started > 1:
+        if not shown and err.is_terminal and time.monotonic() - started > 1:
             progress.start()
             shown = True
         progress.update(task, completed=share)
@@ -55,7 +55,8 @@ def bar(what: str) -> Iterator[Callable[[float], None]]:
     try:
         yield advance
     finally:
-        progress.stop()
+        if shown:  # stopping what never started prints an empty line
+            progress.stop()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
@@ -211,12 +212,13 @@ def verdict(done: Comparison) -> None:
     say(f"differs: {', '.join(wrong)}", style="bold red")
 
 
-def files(paths: Sequence[str]) -> None:
+def files(paths: Sequence[str], *, page: str) -> None:
     """The files that were written, and what to do next."""
     say("")
     say("Written:", style="bold")
-    for path in paths:
+    for path in (*paths, page):
         say(f"  {path}")
+    say(f"Open {page} in a browser, move the slider of ε, watch where the loss stops.")
     say("Open the first in a spreadsheet program, go to Steps, type 0.2 in the yellow cell, watch the green column.")
 
 
