@@ -51,7 +51,6 @@ def write(
     stored = logits.astype(np.float16)
     np.savez_compressed(
         file,
-        allow_pickle=False,
         logits=stored,
         labels=labels.astype(np.uint8),
         class_names=np.array(class_names),

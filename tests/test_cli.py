@@ -181,7 +181,7 @@ def test_rows_cuts_the_batch_as_if_the_file_ended_there(batch: Path, tmp_path: P
 
 
 def test_a_table_breaks_no_number_and_shows_no_zero_as_negative(
-    batch: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "-0.0000" not in run("loss", path("fashion_mlp_eps00"), "--rows", "3").stdout
     monkeypatch.setenv("COLUMNS", "40")
