@@ -21,10 +21,9 @@ from torch import Tensor
 
 from labelsmooth.maths.conventions import weighting_named
 
-from . import _checks, _cpu, _eager
+from . import _checks, _cpu, _cpu_plain, _eager
 from ._options import Charge, Folded, Given, Mask, Words, fold
 
-NOTHING = (None,) * 8
 Kernel = Callable[[Tensor, Tensor, Charge], Tensor]
 
 NOT_IN_PLACE = (
@@ -120,11 +119,15 @@ def cross_entropy(
     `ValueError`.
 
     """
-    given = (weight, prior, class_mask, row_weight, softcap, class_dim, normalizer, validate)
-    if given == NOTHING and not (z_loss or padded_classes or gradient_in_forward or inplace) and (
-        convention == weighting == "torch" and all_ignored == "nan"):  # fmt: skip
+    if (
+        class_mask is None and row_weight is None and softcap is None and class_dim is None and normalizer is None
+        and validate is None
+        and convention == weighting == "torch" and all_ignored == "nan" and not (z_loss or padded_classes)
+    ):  # fmt: skip
         # Most calls: reading them at length would take longer than a small batch's loss.
-        loss = _cpu.plain_loss(input, target, label_smoothing, ignore_index, reduction)
+        loss = _cpu_plain.plain_loss(
+            input, target, label_smoothing, ignore_index, reduction, weight, prior, gradient_in_forward, inplace
+        )
         if loss is not None:
             return loss
     batch = read(input, target, Words(
