@@ -313,7 +313,9 @@ def test_training_plays_and_under_reduced_motion_steps(open_page: Open) -> None:
 
 def test_a_prediction_is_asked_before_the_answer_is_shown(open_page: Open) -> None:
     page = open_page(hash_="m=predict")
-    for name in ("target", "loss", "push", "stop", "train"):
+    assert "0.92" not in page.inner_text("main")
+    assert "3.83" not in page.inner_text("main")
+    for name in ("target", "prediction", "loss", "push", "stop", "train", "heat"):
         answer = page.locator(f"#ask-{name} + .answer")
         assert not answer.is_visible(), name
         page.locator(f"#ask-{name} input").first.check()
