@@ -1,10 +1,10 @@
-"""Draw the pictures of the README and docs: from a real workbook, which LibreOffice prints, and from the page in Chromium.
+"""Draw the pictures of the README and docs: a real workbook, the page in Chromium, and the loss against the logit gap.
 
-    python scripts/pictures.py                  write docs/pictures/*.png
-    python scripts/pictures.py workbook|page    one of the two
+    python scripts/pictures.py                      write all of docs/pictures
+    python scripts/pictures.py workbook|page|gap    one of the three
 
-Needs LibreOffice and pdftoppm (Debian: libreoffice-calc, poppler-utils), or Chromium and Playwright; and Pillow, which comes
-with Matplotlib.
+For the workbook LibreOffice prints and pdftoppm draws the page (Debian: libreoffice-calc, poppler-utils); for the page
+Chromium and Playwright. Pillow comes with Matplotlib. The curves of gap.svg are the chain's steps on a grid of logits.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("svg")
+
+from matplotlib import pyplot as plt
 from PIL import Image, ImageChops
 from playwright.sync_api import sync_playwright
 
+from labelsmooth import trace
 from labelsmooth._paging import post_presets, write_page
 from labelsmooth.parity.compare import torch_rows
 from labelsmooth.parity.demo import EXAMPLES, example
@@ -36,15 +44,62 @@ SHOTS = {
     "page_dark": ("dark", "d=pets&w=0_once_1_0", ("[data-panel=stop]", "[data-panel=mistakes]"), 1100),
 }
 
+CLASSES = 10
+# Colour, line and where its name stands, by ε: all three are seen on white and on black, and told apart without colour.
+CURVES = {0.0: ("#0072b2", "-"), 0.1: ("#d55e00", "--"), 0.3: ("#009e73", "-.")}
+INK = "#808080"  # between white and black: 3.9 to 1 against the one, 5.3 to 1 against the other
+
 
 def main() -> None:
     """Draw what was asked for, or everything."""
-    asked = sys.argv[1:] or ["workbook", "page"]
+    draw = {"workbook": of_workbook, "page": of_page, "gap": of_gap}
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if "workbook" in asked:
-        of_workbook()
-    if "page" in asked:
-        of_page()
+    for name in sys.argv[1:] or draw:
+        draw[name]()
+
+
+def of_gap() -> None:
+    """Draw the loss, and the push on the label's logit, against its distance from the others."""
+    grid = np.linspace(-2, 12, 281)
+    logits = np.zeros((len(grid), CLASSES))
+    logits[:, 0] = grid
+    ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    words = {"svg.hashsalt": "labelsmooth", "svg.fonttype": "none", "font.size": 10, **dict.fromkeys(ink, INK)}
+    with plt.rc_context(words):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
+        for eps, (colour, line) in CURVES.items():
+            steps = trace(logits, np.zeros(len(grid), int), eps, reduction="none")
+            at = trace([[_optimum(eps), *[0.0] * (CLASSES - 1)]], [0], eps, reduction="none") if eps else None
+            for axes, curve, dot in (
+                (left, steps.row_loss, at and at.row_loss[0]),
+                (right, -steps.gradient[:, 0], at and -at.gradient[0, 0]),
+            ):
+                axes.plot(grid, curve, line, color=colour, linewidth=2, label=f"ε = {eps:g}")
+                if dot is not None:
+                    axes.plot([_optimum(eps)], [dot], "o", color=colour, markersize=7)
+        _label(left, "loss", "The loss: an endless descent, or a bowl")
+        _label(right, "push on the label's logit", "The push: with smoothing it changes sign")
+        right.axhline(0, color=INK, linewidth=0.8)
+        left.legend(frameon=False)
+        figure.tight_layout()
+        figure.savefig(
+            FOLDER / "gap.svg",
+            transparent=True,
+            metadata={"Date": None, "Title": "Loss and push against the logit gap"},
+        )
+        plt.close(figure)
+
+
+def _optimum(eps: float) -> float:
+    """Where the chain says that the loss is smallest."""
+    return float(trace(np.zeros((1, CLASSES)), [0], eps).optimum_gap)
+
+
+def _label(axes: Any, y: str, title: str) -> None:
+    axes.set_xlabel("the label's logit above the others")
+    axes.set_ylabel(y)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def of_page() -> None:
