@@ -314,7 +314,7 @@ def test_training_plays_and_under_reduced_motion_steps(open_page: Open) -> None:
 def test_a_prediction_is_asked_before_the_answer_is_shown(open_page: Open) -> None:
     page = open_page(hash_="m=predict")
     shown = page.inner_text("main")
-    assert not any(figure in shown for figure in ("becomes", "0.02", "3.83", "3.829"))  # the answers
+    assert not any(figure in shown for figure in ("instead of 1", "turns round", "3.83", "3.829"))  # the answers
     for name in ("target", "prediction", "loss", "push", "stop", "train", "heat"):
         answer = page.locator(f"#ask-{name} + .answer")
         assert not answer.is_visible(), name
