@@ -148,13 +148,13 @@ def test_an_existing_file_is_replaced_only_by_force(
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "which"), [("light", "several"), ("dark", "page")])
 def test_a_browser_asks_for_nothing_and_axe_finds_nothing(
-    browser: Any, scheme: str, which: str, request: pytest.FixtureRequest, tmp_path: Path
+    chromium: Any, scheme: str, which: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     text = request.getfixturevalue(which)
     file, loose = tmp_path / "report.html", tmp_path / "loose.html"
     file.write_text(text, encoding="utf-8")
-    context = browser.new_context(color_scheme=scheme, offline=True)
+    context = chromium.new_context(color_scheme=scheme, offline=True)
     sheet = context.new_page()
     asked: list[str] = []
     said: list[str] = []
@@ -177,10 +177,10 @@ def test_a_browser_asks_for_nothing_and_axe_finds_nothing(
 
 
 @pytest.mark.slow
-def test_a_phone_scrolls_down_only_and_letters_stay_letters(browser: Any, several: str, tmp_path: Path) -> None:
+def test_a_phone_scrolls_down_only_and_letters_stay_letters(chromium: Any, several: str, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(several, encoding="utf-8")
-    context = browser.new_context(viewport={"width": 320, "height": 640}, offline=True)
+    context = chromium.new_context(viewport={"width": 320, "height": 640}, offline=True)
     sheet = context.new_page()
     sheet.goto(file.as_uri())
     sheet.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")

@@ -294,6 +294,7 @@ def test_integer_logits_are_read(tmp_path: Path) -> None:
     agree(read_batch(tmp_path / "a.npz").logits, [[3.0, -1.0], [2.0**40, 0.0]], budget=0.0, what="logits")
 
 
+@pytest.mark.slow
 def test_a_csv_survives_the_round_trip_with_any_separator(tmp_path: Path) -> None:
     hypothesis = pytest.importorskip("hypothesis")
     from hypothesis import strategies as st

@@ -212,12 +212,13 @@ def verdict(done: Comparison) -> None:
     say(f"differs: {', '.join(wrong)}", style="bold red")
 
 
-def files(paths: Sequence[str]) -> None:
+def files(paths: Sequence[str], *, page: str) -> None:
     """The files that were written, and what to do next."""
     say("")
     say("Written:", style="bold")
-    for path in paths:
+    for path in (*paths, page):
         say(f"  {path}")
+    say(f"Open {page} in a browser, move the slider of ε, watch where the loss stops.")
     say("Open the first in a spreadsheet program, go to Steps, type 0.2 in the yellow cell, watch the green column.")
 
 
