@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 CLASS_BINS = 15
 NORMS = (1, 2, 3, 4, 6)  # the p of the logit norms that are kept; whole numbers, so that powers are products
-BLOCK = 1 << 20  # logits a block, 8 MB an array in float64
+BLOCK = 1 << 18  # logits a block, 2 MB an array in float64
 
 
 @dataclass(frozen=True, eq=False)
