@@ -19,6 +19,7 @@ from labelsmooth.files import open_stream
 click_testing = pytest.importorskip("click.testing")
 pytest.importorskip("scipy")
 
+T_AGAIN = 1e-8  # the search for T stops at 1e-10 of its logarithm, and logarithms of probabilities round otherwise
 DIGITS = str(path("digits.csv"))
 
 
@@ -115,8 +116,7 @@ def test_probabilities_and_their_logarithms_give_what_logits_give(tmp_path: Path
     for name, numbers in (("p.npz", p), ("log.npz", np.log(p))):
         np.savez(tmp_path / name, logits=numbers, labels=loaded["labels"])
         said = answer(tmp_path / name, "--probs")
-        agree(said["temperature"]["value"], logits["temperature"]["value"], budget=1e-8, what=name)
-        assert "from_probabilities" in [w["key"] for w in said["recommendation"]["warnings"]]
+        agree(said["temperature"]["value"], logits["temperature"]["value"], budget=T_AGAIN, what=name)
 
 
 def test_advice_follows_what_the_user_says(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_bad_options_are_one_line(tmp_path: Path) -> None:
     assert refused(file, file, "--eps", "0.1").startswith("--validation and --eps are of a single run")
     assert refused(f"{file},eps=0,seed=1", f"{file},eps=0,seed=1").endswith("another run with ε = 0 and seed 1")
     assert refused(tmp_path / "none.npz") == f"{tmp_path / 'none.npz'}: no such file"
-    assert refused(file, "--probs").endswith("row 1: a probability is from 0 to 1, 3.84254 was found")
+    assert refused(file, "--probs").endswith("row 1: a probability is from 0 to 1, -0.792629 is not")
 
 
 @pytest.mark.slow

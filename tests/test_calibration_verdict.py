@@ -81,7 +81,7 @@ def test_runs_of_a_better_epsilon_say_smooth_and_of_too_few_seeds_say_nothing() 
 QUIET = facts_of(assess(model(1.0)))
 # What makes each rule speak, where no rule but `retrain` does.
 MET: dict[str, dict[str, Any]] = {
-    "temperature_suffices": {"over": 0.05, "over_low": 0.04, "gain": 0.2},
+    "temperature_suffices": {"over": 0.05, "over_low": 0.04, "gain": 0.2, "ece": 0.05, "ece_after": 0.01},
     "under_confident": {"over": -0.05, "over_high": -0.04},
     "retrain": {},
     "few_data": {"context": ("few-data",)},
@@ -98,7 +98,7 @@ MET: dict[str, dict[str, Any]] = {
     "bins_matter": {"ece_5": 0.02, "ece_100": 0.05},
     "saturated": {"saturated": 0.3},
     "infinite_nll": {"infinite": 3},
-    "from_probabilities": {"from_probabilities": True},
+    "from_probabilities": {"from_probabilities": True, "zeros": 0.1},
     "missing_classes": {"missing": 2},
     "validation_noisy": {"noise": 0.01},
     "validation_seen": {"val_accuracy": 0.999},
@@ -106,6 +106,8 @@ MET: dict[str, dict[str, Any]] = {
     "losses_differ": {"eps": 0.1},
     "surer_than_the_target": {"smoothed": True, "accuracy_above": 0.7, "accuracy_near": 0.9},
     "ranking_unseen": {"damaged": True, "ece": 0.2, "ece_after": 0.1},
+    "surest_are_wrong": {"surest": 0.5},
+    "temperature_mixed": {"gain": 0.1, "ece": 0.02, "ece_after": 0.05},
     "not_additive": {"smoothed_after": 0.5, "plain_after": 0.4, "best_smoothed": 0.1, "plain_eps": 0.0},
     "chosen_on_the_rows": {"runs": 12, "on_validation": False},
     "other_rows": {"runs": 12, "same_rows": False},

@@ -182,11 +182,11 @@ def _gap(d: Difference, *, enough: bool) -> tuple[str, str, str, str]:
 def of_each(runs: tuple[Assessment, ...]) -> Table:
     """A row for each run, where they are not compared."""
     rows = tuple(
-        (r.name, f"{r.before.accuracy:.4f}", f"{100 * r.before.overconfidence:+.2f}", f"{r.before.nll:.4f}",
-         f"{r.before.null.ece:.4f}", f"{r.temperature.value:.3f}", f"{r.nll_after:.4f}", f"{r.rankings[0].aurc:.4f}")
+        (r.name, f"{r.before.accuracy:.4f}", f"{r.before.overconfidence:+.4f}", f"{r.before.nll:.3f}",
+         f"{r.before.null.ece:.4f}", f"{r.temperature.value:.3f}", f"{r.nll_after:.3f}", f"{r.rankings[0].aurc:.4f}")
         for r in runs
     )  # fmt: skip
-    return Table("Runs", ("run", "accuracy", "conf. − acc., points", "NLL", "ECE", "T", "NLL, T", "AURC"), rows)
+    return Table("Runs", ("run", "acc.", "c. − acc.", "NLL", "ECE", "T", "NLL, T", "AURC"), rows)
 
 
 def facts_in_words(run: Assessment) -> list[str]:
