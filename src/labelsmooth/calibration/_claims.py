@@ -100,7 +100,7 @@ CLAIMS = (
           _against("names", "ece", 0.05), "ECE, ε = 0.05 minus ε = 0", -1),
     Claim(_CALIBRATION, "Too much smoothing hurts calibration.", *_LUKASIK, _OVER,
           _against(MLP, "ece", 0.2, 0.1), "ECE, ε = 0.2 minus ε = 0.1", 1),
-    Claim(_CALIBRATION, "One temperature removes most of the calibration error.", *_GUO, _OVER,
+    Claim(_CALIBRATION, "A temperature lowers the calibration error.", *_GUO, _OVER,
           _between(MLP, (0.0, "ece_after"), (0.0, "ece")), "ECE at ε = 0, with T minus without", -1),
     Claim(_CALIBRATION, "A temperature alone calibrates at least as well as smoothing.", *_MULLER, _OVER,
           _between(MLP, (0.0, "ece_after"), (0.05, "ece")), "ECE, ε = 0 with T minus ε = 0.05 without", -1),

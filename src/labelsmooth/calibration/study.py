@@ -230,3 +230,12 @@ def words(group: str) -> str:
         return group
     told = f"{GROUPS[name].data}: {GROUPS[name].words}"
     return f"{told}; student, {student}" if student else told
+
+
+def signed(x: float, digits: int) -> str:
+    """A change, with a minus that is as wide as the plus.
+
+    >>> signed(-0.5, 2)
+    '−0.50'
+    """
+    return f"{x:+.{digits}f}".replace("-", "−")
