@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .plots import FIRST, INK, SECOND, Figure, drawn
+from .plots import FIRST, INK, SECOND, Figure, drawn, legend
 from .runs import Comparison
 
 
@@ -51,7 +51,7 @@ def _lines(found: Comparison, key: str, title: str, words: str, axis: str, parts
         axes.set(xlabel="ε", ylabel=axis, xticks=x, xticklabels=[f"{e:g}" for e in x])
         if len(parts) > 1:
             axes.set_ylim(bottom=0)
-            axes.legend(loc="best")
+            legend(axes)
 
     rows = tuple(
         (f"{e:g}", *(text for s in spreads.values() for text in (f"{s[i].mean:.4f}", f"{s[i].deviation:.4f}")))
@@ -83,7 +83,7 @@ def _accuracies(found: Comparison) -> Figure:
         axes.set(xlabel="ε", ylabel="points of accuracy", xlim=(-0.5, len(others) - 0.5), xticks=range(len(others)),
                  xticklabels=[f"{g.epsilon:g}" for g in others])  # fmt: skip
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best")
+            legend(axes)
 
     def words(end: tuple[float, float]) -> str:
         return f"{100 * end[0]:+.2f} to {100 * end[1]:+.2f}" if np.isfinite(end[0]) else "–"

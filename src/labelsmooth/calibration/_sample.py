@@ -17,11 +17,9 @@ class Sample:
     """The rows whose logits are kept: all, or as many as fit into SAMPLE_CELLS, drawn at random."""
 
     def __init__(self, rows: int, classes: int) -> None:
-        size = max(SAMPLE_CELLS // classes, 1)
-        self._kept = np.ones(rows, dtype=bool)
-        if rows > size:
-            self._kept[:] = False
-            self._kept[np.random.default_rng(0).choice(rows, size, replace=False)] = True
+        self.size = min(rows, max(SAMPLE_CELLS // classes, 1))
+        self._kept = np.zeros(rows, dtype=bool)
+        self._kept[np.random.default_rng(0).choice(rows, self.size, replace=False)] = True
         self._parts: list[Block] = []
 
     def keeping(self, blocks: Iterator[Block]) -> Iterator[Block]:

@@ -149,26 +149,15 @@ def assess(
         >>> found.rows, found.before.accuracy, found.fitted_on
         (200, 0.935, 'cross-fitting')
     """
-    share = progress or (lambda _: None)
-    held = stream.validation if validation is None else validation
-    if held is not None and held.classes != stream.classes:
-        raise ValueError(f"the validation split has {held.classes} classes, the rows have {stream.classes}")
+    share, held = progress or (lambda _: None), _split(stream, validation)
     sample = Sample(stream.rows, stream.classes)
     seen = observe_blocks(sample.keeping(_counted(stream, share, 0.0)))
-    z, y, numbers = sample.arrays()
-    if held is None:
-        temperature, split = fit_temperature(z, y), None
-        place = dealt(stream.rows)
-        folds = fold_temperatures(z, y, place[numbers])
-        each: Floats = np.array([t.value if t.usable else 1.0 for t in folds])[place]
-        norms = [best_norm(seen.rows.take(place != fold)) for fold in range(FOLDS) if (place != fold).any()]
-    else:
-        temperature, split, norms = _from_validation(held)
-        each = np.full(stream.rows, temperature.value)
+    temperature, each, norms, split = (
+        _among_themselves(seen.rows, sample) if held is None else _from_validation(held, stream.rows)
+    )
     after = observe_blocks(_counted(stream, share, 0.5), each) if temperature.usable else None
     norm = max(NORMS, key=norms.count)
     scores = norm_score(seen.rows, norm)
-    share(1.0)
     return Assessment(
         name=name or stream.source,
         rows=stream.rows,
@@ -181,7 +170,7 @@ def assess(
         after=None if after is None else measure(after),
         temperature=temperature,
         fitted_on="cross-fitting" if held is None else "validation",
-        sample=None if held is not None or len(y) == stream.rows else len(y),
+        sample=sample.size if held is None and sample.size < stream.rows else None,
         rankings=_rankings(seen.rows, after, scores, norm, risks),
         norm=norm,
         norm_agreed=len(set(norms)) == 1,
@@ -195,6 +184,14 @@ def assess(
         seen_after=after,
         norm_scores=scores,
     )
+
+
+def _split(stream: Stream, validation: Stream | None) -> Stream | None:
+    """The validation split, given or in the file."""
+    held = stream.validation if validation is None else validation
+    if held is not None and held.classes != stream.classes:
+        raise ValueError(f"the validation split has {held.classes} classes, the rows have {stream.classes}")
+    return held
 
 
 def measure(seen: Observed) -> Measures:
@@ -257,16 +254,35 @@ def _rankings(
     )
 
 
-def _from_validation(held: Stream) -> tuple[Temperature, Validation, list[int]]:
+_Fit = tuple[Temperature, Floats, list[int], "Validation | None"]  # T, T of each row, norms chosen, the split
+
+
+def _among_themselves(rows: Rows, sample: Sample) -> _Fit:
+    """Temperature and norm of the rows themselves; each row's own T is that of the folds that it is not in."""
+    z, y, numbers = sample.arrays()
+    place = dealt(len(rows))
+    each: Floats = _values(fold_temperatures(z, y, place[numbers]))[place]
+    norms = [best_norm(rows.take(place != fold)) for fold in range(FOLDS) if (place != fold).any()]
+    return fit_temperature(z, y), each, norms, None
+
+
+def _from_validation(held: Stream, rows: int) -> _Fit:
     """Temperature and norm from the validation split, and its own NLL after temperature, cross-fitted."""
     sample = Sample(held.rows, held.classes)
     seen = observe_blocks(sample.keeping(held.blocks())).rows
     z, y, numbers = sample.arrays()
     place = dealt(held.rows)[numbers]
-    each = np.array([t.value if t.usable else 1.0 for t in fold_temperatures(z, y, place)])[place]
-    after = -float(observe(z, y, each).rows.label_log_probability.mean())
-    split = Validation(held.rows, m.accuracy(seen.correct), m.nll(seen.label_log_probability), after)
-    return replace(fit_temperature(z, y), rows=held.rows), split, [best_norm(seen)]
+    after = observe(z, y, _values(fold_temperatures(z, y, place))[place]).rows
+    split = Validation(
+        held.rows, m.accuracy(seen.correct), m.nll(seen.label_log_probability), m.nll(after.label_log_probability)
+    )
+    temperature = replace(fit_temperature(z, y), rows=held.rows)
+    return temperature, np.full(rows, temperature.value), [best_norm(seen)], split
+
+
+def _values(found: list[Temperature]) -> Floats:
+    """The temperatures, 1 where one was refused."""
+    return np.array([t.value if t.usable else 1.0 for t in found])
 
 
 def _counted(stream: Stream, progress: Progress, start: float) -> Iterator[Block]:

@@ -11,17 +11,17 @@ from ._figures_runs import of_comparison
 from .assess import Assessment
 from .bins import BINS, Bins, reliability
 from .calibrate import Calibration
-from .plots import BAND, FIRST, INK, SECOND, THIRD, Figure, drawn
+from .plots import BAND, FIRST, INK, SECOND, THIRD, Figure, drawn, legend
 from .rows import Rows
 from .selective import RiskCoverage, risk_coverage
 from .smoothing import wall
+from .tables import shown_epsilon
 from .temperature import QUANTILE
 
 Floats = NDArray[np.float64]
 
 POINTS = 200  # of a curve that is drawn
 COVERAGES = tuple(n / 10 for n in range(1, 11))  # of a curve's table
-WALLS = (0.05, 0.1, 0.2)
 LEAST = 0.005  # of the rows: from there on a risk is drawn, below it is one error more or less
 
 
@@ -49,7 +49,7 @@ def of_reliability(rows: Rows, key: str, when: str) -> Figure:
         axes.vlines(found.confidence, found.confidence, found.accuracy, color=FIRST, linewidth=1)
         axes.scatter(found.confidence, found.accuracy, s=size, color=FIRST, label="15 bins, area: rows", zorder=3)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
-        axes.legend(loc="upper left")
+        legend(axes)
 
     off = float((found.count * (found.confidence - found.accuracy)).sum() / found.count.sum())
     side = "below" if off > 0 else "above"
@@ -94,11 +94,12 @@ def of_confidences(run: Assessment) -> Figure:
         for count, label in zip(counts[1:], labels[1:], strict=True):
             axes.stairs(100 * count / run.rows, edges, color=SECOND, linestyle="--", linewidth=1.5, label=label)
         if target is not None:
-            axes.axvline(target, color=THIRD, linewidth=1, linestyle=":", label=f"{target:.3f}")
+            axes.axvline(target, color=THIRD, linewidth=1, linestyle=":", label=f"1−ε+ε/K = {target:.3f}")
         axes.set(xlim=(0, 1), xlabel="confidence", ylabel="% of rows")
         axes.set_yscale("symlog", linthresh=1)
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.legend(loc="upper left")
+        axes.set_ylim(0, 200)
+        axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+        legend(axes)
 
     pile = (
         f" They pile up at {target:.3f}, as ε = {run.smoothing.epsilon:.2g} makes them." if target is not None else ""
@@ -122,26 +123,24 @@ def of_gaps(run: Assessment) -> Figure:
     """The gap between the two largest logits against the gap that smoothing aims at."""
     gap = run.seen.rows.gap
     finite = gap[np.isfinite(gap)]
-    high = max(float(np.quantile(finite, 0.99)) * 1.1 if len(finite) else 1.0, wall(min(WALLS), run.classes) * 1.1)
+    epsilon = shown_epsilon(run)
+    aim = wall(epsilon, run.classes)
+    high = max(float(np.quantile(finite, 0.99)) * 1.1 if len(finite) else 1.0, aim * 1.5)
     counts, edges = np.histogram(np.minimum(gap, high), np.linspace(0, high, 41))
-    shown = WALLS if not run.epsilon else tuple(sorted({*WALLS, run.epsilon}))
-    walls = {e: wall(e, run.classes) for e in shown}
 
     def draw(axes: Any) -> None:
         axes.stairs(100 * counts / len(gap), edges, color=FIRST, fill=True, alpha=0.75)
-        top = axes.get_ylim()[1]
-        for e, place in walls.items():
-            axes.axvline(place, color=SECOND, linewidth=1.8 if e == run.epsilon else 1, linestyle="--")
-            axes.text(place, top * 1.02, f"{e:g}", color=INK, ha="center", va="bottom", fontsize=8)
-        axes.set(xlim=(0, high), ylim=(0, top * 1.12), xlabel="largest logit − second", ylabel="% of rows")
+        axes.axvline(aim, color=SECOND, linewidth=1.8, linestyle="--", label=f"aim of ε = {epsilon:.2g}: {aim:.2f}")
+        axes.set(xlim=(0, high), xlabel="largest logit − second", ylabel="% of rows")
+        legend(axes)
 
-    beyond = float((gap > walls[run.epsilon or 0.1]).mean())
+    beyond = float((gap > aim).mean())
+    last = " The last bar holds all larger gaps." if float(gap.max()) > high else ""
     return Figure(
         "gaps",
         "Gap between the two largest logits",
-        "The dashed lines are the gaps that training with the ε above them aims at, log(1 + K(1−ε)/ε): a wall to a smoothed "
-        f"model. The median gap is {run.median_gap:.2f}, and {beyond:.1%} of the rows are beyond the line of "
-        f"ε = {run.epsilon or 0.1:g}.",
+        f"Training with ε = {epsilon:.2g} aims at a gap of log(1 + K(1−ε)/ε) = {aim:.2f}, which is a wall to a smoothed model. "
+        f"The median gap is {run.median_gap:.2f}, and {beyond:.1%} of the rows are beyond that line.{last}",
         drawn("gaps", draw),
         ("gap from", "to", "rows"),
         tuple((f"{edges[i]:.2f}", f"{edges[i + 1]:.2f}", f"{counts[i]:,}") for i in range(len(counts)) if counts[i]),
@@ -165,16 +164,17 @@ def of_selection(run: Assessment) -> Figure:
             axes.plot(100 * x, 100 * y, color=colour, linestyle=line, label=label)
         axes.set(xlim=(0, 100), xlabel="coverage, % of rows answered", ylabel="risk, % errors")
         axes.set_ylim(bottom=0)
-        axes.legend(loc="best")
+        legend(axes)
 
     first, second = curves.values()
     ahead = run.rankings[-1].aurc < run.rankings[0].aurc
+    areas = f"{run.rankings[0].aurc:.4f} by confidence, {run.rankings[-1].aurc:.4f} by logit norm"
     return Figure(
         "selection",
         "Risk and coverage",
         "Errors among the rows that are answered when the least sure are not: the lower, the better. The band is 95% for the "
-        f"first. The area under the curve is smaller by {'the logit norm' if ahead else 'confidence'} "
-        f"({run.rankings[0].aurc:.4f} by confidence, {run.rankings[-1].aurc:.4f} by logit norm). The first {LEAST:.1%} of the rows are not drawn.",
+        f"first. The area under the curve is smaller by {'the logit norm' if ahead else 'confidence'} ({areas}). The first "
+        f"{LEAST:.1%} of the rows are not drawn.",
         drawn("selection", draw),
         ("coverage", *(f"risk by {label}" for label in curves)),
         tuple((f"{c:.0%}", f"{_at(first, c):.4f}", f"{_at(second, c):.4f}") for c in COVERAGES),

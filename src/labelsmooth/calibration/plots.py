@@ -78,6 +78,11 @@ def drawn(key: str, draw: Callable[[Any], None]) -> str:
     return _embedded(out.getvalue(), key)
 
 
+def legend(axes: Any, columns: int = 2) -> None:
+    """The names of what is drawn, above it, where they cover nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+
+
 def _embedded(svg: str, key: str) -> str:
     """An SVG file as an element of a page."""
     svg = svg[svg.index("<svg") :]

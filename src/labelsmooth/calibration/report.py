@@ -10,6 +10,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+from labelsmooth._version import __version__
 from labelsmooth.files import write_atomically
 
 from ._extras import extra
@@ -49,8 +50,6 @@ def write_report(found: Calibration, path: str | Path, *, force: bool = False) -
 
 def report(found: Calibration) -> str:
     """The report as text; arguments and errors are those of `write_report`."""
-    from labelsmooth import __version__
-
     jinja = extra("jinja2", "writing a report")
     environment = jinja.Environment(
         autoescape=True, trim_blocks=True, undefined=jinja.StrictUndefined, keep_trailing_newline=True
@@ -59,6 +58,7 @@ def report(found: Calibration) -> str:
     headline, _, rest = found.recommendation.verdict.partition(". ")
     return str(
         template.render(
+            title=f"Calibration of {found.run.name if len(found.runs) == 1 else f'{len(found.runs)} runs'}",
             run=found.run,
             runs=len(found.runs),
             answer=found.recommendation,

@@ -44,7 +44,8 @@ RULES = (
     # What to do.
     Rule(
         "temperature_suffices", "advice",
-        lambda f: f["runs"] == 1 and f["over"] > POINT and f["over_low"] > 0 and f["gain"] >= GAIN,
+        lambda f: f["runs"] == 1 and f["over"] > POINT and f["over_low"] > 0 and f["gain"] >= GAIN
+        and f["ece_after"] <= f["ece"] / 2,
         "For calibrated probabilities a temperature is enough, with neither retraining nor smoothing: T = {T:.3g} takes the "
         "ECE from {ece:.3f} to {ece_after:.3f} and the NLL from {nll:.3f} to {nll_after:.3f}.",
         "T",
@@ -160,9 +161,9 @@ RULES = (
     ),
     Rule(
         "from_probabilities", "warning",
-        lambda f: f["from_probabilities"],
-        "The logits are logarithms of the given probabilities, which changes nothing here, except that {zeros:.1%} of the rows "
-        "have another class rounded to exactly 0: save logits if you can.",
+        lambda f: f["from_probabilities"] and f["zeros"] > 0,
+        "The logits are logarithms of the given probabilities. In {zeros:.1%} of the rows all others were rounded to 0, which "
+        "no temperature brings back: save logits if you can.",
         "zeros",
     ),
     Rule(
@@ -212,6 +213,20 @@ RULES = (
         "The ECE falls to {ece_after:.3f} with the temperature and the AURC stays ({aurc:.4f}, {aurc_after:.4f} after): "
         "calibration says nothing of ranking.",
         "aurc_after",
+    ),
+    Rule(
+        "surest_are_wrong", "warning",
+        lambda f: f["surest"] > 1.5 * (1 - f["accuracy"]),
+        "The surest tenth of the rows has {surest:.1%} errors and all rows have {errors:.1%}: look whether their labels are "
+        "right. The worst calibrated class is {worst}.",
+        "surest",
+    ),
+    Rule(
+        "temperature_mixed", "warning",
+        lambda f: f["gain"] >= GAIN and f["ece_after"] > f["ece"] and f["p_value"] <= CHANCE,
+        "The temperature lowers the NLL ({nll:.3f} to {nll_after:.3f}) and raises the ECE ({ece:.3f} to {ece_after:.3f}): a few "
+        "rows that are surely wrong make it, and the others pay.",
+        "ece_after",
     ),
     Rule(
         "not_additive", "warning",

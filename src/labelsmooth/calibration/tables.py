@@ -89,17 +89,17 @@ def _column(m: Measures) -> list[tuple[str, ...]]:
     ]
 
 
-def _epsilon(run: Assessment) -> float:
+def shown_epsilon(run: Assessment) -> float:
     """The ε whose gap is shown: the run's, else the one it seems to have, else 0.1."""
     return run.epsilon or (run.smoothing.epsilon if run.smoothing.likely else 0.1)
 
 
 def _wall(run: Assessment) -> float:
-    return wall(_epsilon(run), run.classes)
+    return wall(shown_epsilon(run), run.classes)
 
 
 def _aim(run: Assessment) -> str:
-    return f"  ε = {_epsilon(run):.2g} aims at"
+    return f"  ε = {shown_epsilon(run):.2g} aims at"
 
 
 def of_rankings(run: Assessment, name: str = "") -> Table:
@@ -182,11 +182,11 @@ def _gap(d: Difference, *, enough: bool) -> tuple[str, str, str, str]:
 def of_each(runs: tuple[Assessment, ...]) -> Table:
     """A row for each run, where they are not compared."""
     rows = tuple(
-        (r.name, f"{r.before.accuracy:.4f}", f"{100 * r.before.overconfidence:+.2f}", f"{r.before.nll:.4f}",
-         f"{r.before.null.ece:.4f}", f"{r.temperature.value:.3f}", f"{r.nll_after:.4f}", f"{r.rankings[0].aurc:.4f}")
+        (r.name, f"{r.before.accuracy:.4f}", f"{r.before.overconfidence:+.4f}", f"{r.before.nll:.3f}",
+         f"{r.before.null.ece:.4f}", f"{r.temperature.value:.3f}", f"{r.nll_after:.3f}", f"{r.rankings[0].aurc:.4f}")
         for r in runs
     )  # fmt: skip
-    return Table("Runs", ("run", "accuracy", "conf. − acc., points", "NLL", "ECE", "T", "NLL, T", "AURC"), rows)
+    return Table("Runs", ("run", "acc.", "c. − acc.", "NLL", "ECE", "T", "NLL, T", "AURC"), rows)
 
 
 def facts_in_words(run: Assessment) -> list[str]:

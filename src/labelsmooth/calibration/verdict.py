@@ -100,22 +100,31 @@ def _of_one(run: Assessment) -> tuple[str, None, str, str, float]:
     if gain < GAIN and (small or calm):
         better = f"T = {t.value:.3g} would lower the NLL by {max(100 * gain, 0):.1f}%"
         return "leave", None, f"Already calibrated, leave it as it is. {points}; {better}.", "nll_gain", gain
-    after = run.after.null.ece if run.after else float("nan")
+    after = run.after or before
     removed = (
-        f"T = {t.value:.3g} ({t.low:.3g} to {t.high:.3g}) takes the ECE from {before.null.ece:.3f} to {after:.3f} (chance alone: "
-        f"{before.null.floor:.3f}) and the NLL down by {100 * gain:.0f}%"
+        f"T = {t.value:.3g} ({t.low:.3g} to {t.high:.3g}) takes the ECE from {before.null.ece:.3f} to {after.null.ece:.3f} "
+        f"(chance alone: {after.null.floor:.3f}) and the NLL {'down' if gain > 0 else 'up'} by {abs(100 * gain):.0f}%"
     )
-    if not small and over > 0:
-        interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        verdict = f"Over-confident by {100 * over:.1f} points (95%: {interval}). {removed}. You do not need smoothing for that."
-    elif not small:
-        interval = f"{-100 * high:.1f} to {-100 * low:.1f}"
+    head = "Right on average, and not row by row" if small else f"{_side(over)}-confident by {_by(over, low, high)}"
+    if gain < GAIN or (after.null.ece > before.null.ece and after.brier > before.brier):
         verdict = (
-            f"Under-confident by {-100 * over:.1f} points (95%: {interval}). {removed}. Smoothing would make it worse."
+            f"{head}, and one temperature does not repair it. {removed}, and the Brier score from {before.brier:.3f} to "
+            f"{after.brier:.3f}. Look at the worst classes and at their labels first."
         )
-    else:
-        verdict = f"Right on average, and not row by row. {removed}."
-    return "temperature", None, verdict, "nll_gain", gain
+        return "undecided", None, verdict, "brier", after.brier - before.brier
+    more = "More smoothing" if run.epsilon or run.smoothing.likely else "Smoothing"
+    rest = "" if small else " You do not need smoothing for that." if over > 0 else f" {more} would make it worse."
+    return "temperature", None, f"{head}. {removed}.{rest}", "nll_gain", gain
+
+
+def _side(over: float) -> str:
+    return "Over" if over > 0 else "Under"
+
+
+def _by(over: float, low: float, high: float) -> str:
+    """How far, with its interval, both as positive numbers."""
+    ends = sorted(abs(100 * x) for x in (low, high))
+    return f"{abs(100 * over):.1f} points (95%: {ends[0]:.1f} to {ends[1]:.1f})"
 
 
 def _of_runs(found: Comparison) -> tuple[str, float | None, str, str, float]:

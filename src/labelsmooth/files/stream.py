@@ -38,6 +38,7 @@ from .read import read_batch
 Block = tuple[NDArray[Any], NDArray[np.int64]]
 BLOCK_CELLS = 1 << 20  # logits a block
 LARGE_CELLS = 1 << 22  # a Parquet file with fewer is read whole
+LOG_OF_ONE = 1e-2  # what float16 may leave of the logarithm of a probability near 1, and of the sum of a row
 EPSILON_KEYS = ("label_smoothing", "eps")
 
 
@@ -165,17 +166,18 @@ class _Reading:
 
 def _logarithms(numbers: NDArray[np.float64], start: int) -> NDArray[np.float64]:
     """Probabilities, or what are their logarithms already."""
-    if (numbers <= 0).all():
-        sums = np.exp(np.logaddexp.reduce(numbers, axis=1))
-        logarithms = numbers
+    if (numbers <= LOG_OF_ONE).all() and (numbers < 0).any():
+        sums, logarithms = np.exp(np.logaddexp.reduce(numbers, axis=1)), numbers
     else:
-        if (wrong := ((numbers < 0) | (numbers > 1)).any(axis=1)).any():
-            row = int(wrong.argmax())
-            raise InputError(f"{row_name(start + row)}: a probability is from 0 to 1, {numbers[row].max():g} was found")
+        if (wrong := (numbers < 0) | (numbers > 1)).any():
+            row, column = np.argwhere(wrong)[0]
+            raise InputError(
+                f"{row_name(start + int(row))}: a probability is from 0 to 1, {numbers[row, column]:g} is not"
+            )
         sums = numbers.sum(axis=1)
         with np.errstate(divide="ignore"):
             logarithms = np.log(numbers)
-    if (wrong := np.abs(sums - 1) > SUM_TOLERANCE).any():
+    if (wrong := np.abs(sums - 1) > (LOG_OF_ONE if logarithms is numbers else SUM_TOLERANCE)).any():
         row = int(wrong.argmax())
         raise InputError(f"{row_name(start + row)}: the probabilities sum to {sums[row]:.6g}, not to 1")
     return logarithms
