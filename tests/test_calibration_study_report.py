@@ -32,9 +32,9 @@ def test_the_committed_report_is_what_its_numbers_give(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_loads_nothing_fits_a_phone_and_axe_finds_nothing(scheme: Any, browser: Any) -> None:
+def test_the_report_loads_nothing_fits_a_phone_and_axe_finds_nothing(scheme: Any, chromium: Any) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    context = browser.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme, bypass_csp=True)
+    context = chromium.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
