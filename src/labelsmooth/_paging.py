@@ -25,7 +25,7 @@ POST = {
     "pets": ("post_cat_dog", "the post's cats and dogs", PUBLISHED),
 }
 NAME = "page.html"  # in the demo's folder
-_FIXED = {"prior": "uniform", "weight": None, "weighting": "torch", "reduction": "mean"}
+_FIXED = {"prior": "uniform", "weight": None, "weighting": "torch", "reduction": "mean", "rows": None}
 _OPTIONS = (
     click.option("-o", "--out", "target", required=True, metavar="PAGE.html", help="The page to write."),
     click.option("--label-smoothing", "--eps", "label_smoothing", type=float, default=0.1, show_default=True,
