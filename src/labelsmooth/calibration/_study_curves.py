@@ -10,7 +10,7 @@ from ._outcome import COVERAGES, GAP_EDGES, SHOWN_CLASSES
 from .datasets import CLOTHES
 from .plots import BAND, FIRST, INK, SECOND, THIRD, Figure, drawn
 from .smoothing import wall
-from .study import Section, Study, words
+from .study import Section, Study, signed, words
 from .temperature import QUANTILE
 
 MAIN = "fashion"
@@ -82,7 +82,7 @@ def _reliability(bins: dict[str, list[float]], name: str, epsilon: float, key: s
     return Figure(
         key,
         name,
-        f"ECE {worth:.3f}; mean confidence minus accuracy {100 * off:+.1f} points.",
+        f"ECE {worth:.3f}; mean confidence minus accuracy {signed(100 * off, 1)} points.",
         drawn(key, draw),
         ("bin from", "rows", "confidence", "right", "chance ±"),
         tuple(
@@ -125,7 +125,7 @@ def _risk(found: dict[float, dict[str, Any]], kind: str, title: str, line: str) 
             )
         top = min(POOR, 1.05 * max(float(percent.max()) for percent in errors.values()))
         axes.set(xlim=(0, 100), ylim=(0, top), xlabel="coverage, % of rows", ylabel="errors among them, %")
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper center")
 
     tenth = ", ".join(f"{np.interp(0.1, COVERAGES, percent):.1f}% at {_named(e)}" for e, percent in errors.items())
     return Figure(

@@ -11,7 +11,7 @@ from ._paired import Cell, Interval, interval, student_group
 from ._plan import TEMPERATURES
 from ._study_curves import COLOURS, main_group, style
 from .plots import FIRST, INK, SECOND, Figure, drawn
-from .study import Section, Study, words
+from .study import Section, Study, signed, words
 
 DISTIL = "fashion-distil"
 TITLES = {
@@ -109,7 +109,7 @@ def _gains(study: Study, key: str, title: str, groups: Sequence[str]) -> Figure:
     return Figure(
         key,
         title,
-        f"The most: {100 * most[0]:+.2f} points, {TITLES[most[1]]} at ε = {most[2]:g}.",
+        f"The most: {signed(100 * most[0], 2)} points, {TITLES[most[1]]} at ε = {most[2]:g}.",
         drawn(key, draw),
         ("trained on", "ε", "points", "95%", "seeds"),
         tuple(

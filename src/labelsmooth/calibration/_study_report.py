@@ -12,7 +12,7 @@ from ._claims import NOT_DECIDED, NOT_REPRODUCED, REPRODUCED, Finding
 from ._extras import extra
 from ._paired import FEWEST, chosen
 from ._study_figures import sections
-from .study import Study, words
+from .study import Study, signed, words
 
 # Measure, its heading, digits, the factor it is shown with, and the sign of a change for the better (0: neither).
 MEASURES = (
@@ -76,9 +76,10 @@ def headlines(study: Study) -> list[str]:
     papers = [f for f in study.findings if f.claim.paper]
     counts = {verdict: sum(f.verdict == verdict for f in papers) for verdict in MARKS}
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    lines = [f"{len(papers)} claims of papers were tried on these runs: {told}."] if papers else []
+    subject = "1 claim of a paper was" if len(papers) == 1 else f"{len(papers)} claims of papers were"
+    lines = [f"{subject} tried on these runs: {told}."] if papers else []
     against = [f for f in papers if f.verdict == NOT_REPRODUCED]
-    lines += [f"Not reproduced: {f.claim.says} ({f.claim.paper}; {f.claim.where}: {amount(f)})" for f in against]
+    lines += [f"Not reproduced: {f.claim.says} ({f.claim.paper}, {f.claim.where}: {amount(f)})" for f in against]
     return lines or ["These runs are about no claim of a paper."]
 
 
@@ -88,13 +89,13 @@ def finding_rows(study: Study) -> list[dict[str, Any]]:
         {
             "question": f.claim.question,
             "says": f.claim.says,
-            "paper": f.claim.paper or "asked here",
+            "paper": f.claim.paper or "No paper's claim",
             "cite": f.claim.cite,
             "link": f"https://arxiv.org/abs/{f.claim.cite[6:]}" if f.claim.cite.startswith("arXiv:") else "",
             "where": f.claim.where,
             "what": f.claim.what,
             "amount": amount(f),
-            "seeds": f.measured.seeds,
+            "seeds": f"{f.measured.seeds} seed{'' if f.measured.seeds == 1 else 's'}",
             "verdict": _said(f),
             "mark": MARKS[f.verdict],
             "kind": f.verdict.replace(" ", "-"),
@@ -122,10 +123,8 @@ def amount(finding: Finding) -> str:
     share = finding.claim.contrast[0][1].measure in POINTS
     factor, unit, digits = (100.0, " points", 2) if share else (1.0, "", 4)
     found = finding.measured
-    mean = f"{found.mean * factor:+.{digits}f}{unit}"
-    if found.seeds < 2:
-        return f"{mean} (one seed)"
-    return f"{mean} [{found.low * factor:+.{digits}f}, {found.high * factor:+.{digits}f}]"
+    mean, low, high = (signed(x * factor, digits) for x in (found.mean, found.low, found.high))
+    return f"{mean}{unit} (one seed)" if found.seeds < 2 else f"{mean}{unit} [{low}, {high}]"
 
 
 def group_table(study: Study, group: str) -> dict[str, Any]:
@@ -142,15 +141,15 @@ def group_table(study: Study, group: str) -> dict[str, Any]:
 def _cell(told: dict[str, Any] | None, digits: int, factor: float, better: int) -> dict[str, str]:
     if told is None:
         return {"mean": "", "change": "", "kind": ""}
-    mean = f"{told['mean'] * factor:.{digits}f}"
+    mean = f"{told['mean'] * factor:.{digits}f}".replace("-", "−")
     if told.get("difference") is None:
         return {"mean": mean, "change": "", "kind": ""}
     middle, low, high = (x * factor for x in told["difference"])
     if low != low:  # noqa: PLR0124  NaN: one seed
-        return {"mean": mean, "change": f"{middle:+.{digits}f}", "kind": ""}
+        return {"mean": mean, "change": signed(middle, digits), "kind": ""}
     sure = 1 if low > 0 else -1 if high < 0 else 0
     kind = {0: "", better: "better", -better: "worse"}.get(sure, "") if better else ""
-    return {"mean": mean, "change": f"{middle:+.{digits}f} ± {(high - low) / 2:.{digits}f}", "kind": kind}
+    return {"mean": mean, "change": f"{signed(middle, digits)} ± {(high - low) / 2:.{digits}f}", "kind": kind}
 
 
 def made(study: Study) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from labelsmooth.errors import InputError
 from labelsmooth.files.write import write_atomically
 
 from ._claims import Finding, judge
-from ._paired import Table, summary
+from ._paired import Cell, Table, chosen, summary
 from ._plan import GROUPS, plan
 from ._running import Record, complete, require_torch
 from .datasets import SETS
@@ -66,6 +66,14 @@ class Study:
         """The mean difference from ε = 0 within seeds, and its 95% interval."""
         mean, low, high = self._told(group, label_smoothing)[measure]["difference"]
         return mean, low, high
+
+    def seeds(self, group: str, label_smoothing: float, measure: str) -> dict[int, float]:
+        """The number of each seed."""
+        return self.table.seeds(Cell(group, label_smoothing, measure))
+
+    def chosen(self, group: str) -> float | None:
+        """The smallest ε whose NLL with a temperature, on validation rows, is within a standard error of the best."""
+        return chosen(self.table, group)
 
     def _told(self, group: str, label_smoothing: float) -> dict[str, Any]:
         for row in self.summary:
@@ -230,3 +238,12 @@ def words(group: str) -> str:
         return group
     told = f"{GROUPS[name].data}: {GROUPS[name].words}"
     return f"{told}; student, {student}" if student else told
+
+
+def signed(x: float, digits: int) -> str:
+    """A change, with a minus that is as wide as the plus.
+
+    >>> signed(-0.5, 2)
+    '−0.50'
+    """
+    return f"{x:+.{digits}f}".replace("-", "−")
