@@ -135,7 +135,7 @@ def main(which: str) -> None:
     for architecture in ARCHITECTURES if which == "all" else ():
         x, factor = (torch.empty(8, device="meta", dtype=kind) for kind in (torch.bfloat16, torch.float32))
         arguments = {"x": x, "factor": factor, "count": 2**31 + 16}
-        kernel = compiled(times_kernel, arguments, {"BLOCK": _triton.SCALED}, architecture, {})
+        kernel = compiled(times_kernel, arguments, {"BLOCK": _triton.SCALED}, architecture, {"enable_fp_fusion": True})
         say(("times", "bfloat16", 0, "plain", architecture), kernel)
 
 

@@ -31,6 +31,7 @@ from charges import NAMES, draw, exact, labels, shares, variants  # noqa: E402
 from labelsmooth.losses import _cpu, _eager, _triton, cross_entropy, linear_cross_entropy  # noqa: E402
 from labelsmooth.losses._libraries import LIBRARIES  # noqa: E402
 from labelsmooth.losses._options import Charge  # noqa: E402
+from test_losses_functional_laws import DECLARED, NOT_DECLARED, THE_LAWS, Loss, batches  # noqa: E402
 
 # NumPy, on which the interpreter computes, warns of what the kernel does on purpose with infinities and NaN.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -390,6 +391,29 @@ def test_compiled_it_is_the_kernel_and_the_same_numbers(device: str) -> None:
     for rows in (2, 3):
         z, y = draw(0, rows, 40).to(device), labels(1, rows, 40).to(device)
         agree_result(both(compiled, z), both(loss, z), budget=FLOAT32, what="compiled")
+
+
+# The laws -------------------------------------------------------------------------------------------------------------
+
+SOME = 25  # of so many examples one: all of them are run on the other implementations, and here one costs a tenth of a second
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["interpreter"], indirect=True)
+@pytest.mark.parametrize(("family", "law"), DECLARED)
+@pytest.mark.usefixtures("device")
+def test_the_law_holds(family: str, law: str) -> None:
+    for example in itertools.islice(batches(family), 0, None, SOME):
+        THE_LAWS[law](Loss("chosen", "float32"), example)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["interpreter"], indirect=True)
+@pytest.mark.parametrize(("family", "law"), NOT_DECLARED)
+@pytest.mark.usefixtures("device")
+def test_a_law_that_is_not_declared_fails(family: str, law: str) -> None:
+    with pytest.raises(AssertionError, match=r"\d+ of \d+ differ"):
+        THE_LAWS[law](Loss("chosen", "float32"), next(batches(family)))
 
 
 # Planted errors -------------------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ def multiply(gradient: Tensor, factor: Tensor) -> None:
     if gradient.is_cuda:
         programs = min(programs, 16 * _device(gradient.device.index or 0)[0])
     with torch.cuda.device(gradient.device) if gradient.is_cuda else nullcontext():
-        times_kernel[programs,](gradient, factor.detach(), gradient.numel(), BLOCK=SCALED)
+        times_kernel[programs,](gradient, factor.detach(), gradient.numel(), BLOCK=SCALED, enable_fp_fusion=True)
 
 
 def _room_for_losses(z: Tensor) -> tuple[Tensor, Tensor]:

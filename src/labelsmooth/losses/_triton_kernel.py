@@ -211,10 +211,10 @@ def rows_kernel(
         prior_row = prior + row * prior_stride
         allowed_row = allowed + row * allowed_stride
         # What is charged ---------------------------------------------------------------------------------------------
-        counts = row >= 0
+        counts = tl.full([], 1, tl.int1)
         if KEEP:
             counts = tl.load(keep + row) != 0
-        bad = row < 0
+        bad = tl.full([], 0, tl.int1)
         y = tl.cast(-1, tl.int32)
         if not SOFT:
             named = tl.load(label + row)
