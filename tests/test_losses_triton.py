@@ -395,7 +395,7 @@ def test_compiled_it_is_the_kernel_and_the_same_numbers(device: str) -> None:
 
 # The laws -------------------------------------------------------------------------------------------------------------
 
-SOME = 25  # of so many examples one: all of them are run on the other implementations, and here one costs a tenth of a second
+SOME = 25  # of so many examples one; the other implementations run them all
 
 
 @pytest.mark.slow
