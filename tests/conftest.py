@@ -61,6 +61,19 @@ def pdftoppm() -> str:
     return _program("pdftoppm", package="poppler-utils")
 
 
+@pytest.fixture(scope="session")
+def chromium() -> Generator[Any]:
+    """Give a browser: the system's Chromium, driven by Playwright. It is started once, and nothing leaves the machine."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = os.environ.get("CHROMIUM") or _program("chromium", "google-chrome", package="chromium")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def shared() -> Path:
     """Give a workbook that nobody here wrote; it lies beside the repository, where there is one."""

@@ -46,7 +46,9 @@ ROOMS: dict[str, set[str]] = {
 }
 # Private files at the top that belong to a room of one file.
 ANNEXES = {
-    **dict.fromkeys(["_answers", "_arguments", "_books", "_diagnosing", "_terminal"], "cli"),
+    **dict.fromkeys(
+        ["_answers", "_arguments", "_books", "_calibrating", "_diagnosing", "_paging", "_studying", "_terminal"], "cli"
+    ),
     "_version": "errors",
 }
 
@@ -70,12 +72,24 @@ DOORS: dict[str, Door] = {
     "ironcalc": Door(inside=("workbook/recalc.py", "workbook/_engines.py")),
     "formulon": Door(inside=("workbook/recalc.py", "workbook/_engines.py")),
     "wasmtime": Door(inside=("workbook/recalc.py", "workbook/_engines.py")),
-    "click": Door(anywhere=("cli.py", "_arguments.py", "_books.py", "_diagnosing.py")),
+    "click": Door(
+        anywhere=(
+            "cli.py",
+            "_arguments.py",
+            "_books.py",
+            "_calibrating.py",
+            "_diagnosing.py",
+            "_paging.py",
+            "_studying.py",
+        )
+    ),
     "rich": Door(anywhere=("_terminal.py",)),
     "safetensors": Door(inside=FILES),
     "pyarrow": Door(inside=FILES),
     **dict.fromkeys(["jinja2", "matplotlib", "scipy"], Door(inside=("calibration/*",))),
-    **dict.fromkeys(["fastai", "jax", "keras", "liger_kernel", "optax", "sklearn", "timm", "transformers"], FRAMEWORK),
+    **dict.fromkeys(["fastai", "jax", "keras", "liger_kernel", "optax", "timm", "transformers"], FRAMEWORK),
+    "babel": Door(inside=("calibration/_names.py",)),
+    "sklearn": Door(inside=(*FRAMEWORK.inside, "calibration/datasets.py")),
 }
 
 # Test files that belong to no single module.

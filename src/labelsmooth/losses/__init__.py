@@ -11,11 +11,13 @@ from . import _cpu, _triton
 from .functional import cross_entropy
 from .linear import LinearLabelSmoothingCrossEntropy, linear_cross_entropy
 from .module import LabelSmoothingCrossEntropy, LossParts, loss_parts
+from .trainer import compute_loss_func
 
 __all__ = [
     "LabelSmoothingCrossEntropy",
     "LinearLabelSmoothingCrossEntropy",
     "LossParts",
+    "compute_loss_func",
     "cross_entropy",
     "kernels",
     "linear_cross_entropy",

@@ -20,7 +20,7 @@ EAGER_COPIES = 8  # of the logits in the dtype of the sums, which plain torch ho
 EAGER_BYTES = 24 * 2**20  # that they may take
 
 
-def losses_in_place(z: Tensor, label: Tensor, charge: Charge, up: Tensor | None) -> Tensor:
+def losses_in_place(z: Tensor, label: Tensor, charge: Charge, up: Tensor | None, stats: Tensor) -> Tensor:
     """Give the loss of each row; where there is `up`, leave the gradient of Σ up·loss in place of the logits.
 
     Args:
@@ -28,13 +28,13 @@ def losses_in_place(z: Tensor, label: Tensor, charge: Charge, up: Tensor | None)
         label: (n) int64, or (n, K).
         charge: the effective numbers of these rows.
         up: (n) or None.
+        stats: (3, n), where the native kernel leaves what it can make a gradient from.
 
     """
     library = library_of(z.device.type)
     if library is None:
         return _plain(z, label, charge, up)
     loss = z.new_empty(z.shape[0], dtype=_eager.wide(z.dtype))
-    stats = loss.new_empty((3, z.shape[0]))
     if up is None:
         library.call(LOSS, z, label, charge, loss=loss, stats=stats)
     else:
