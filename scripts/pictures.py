@@ -1,7 +1,7 @@
 """Draw the pictures of the README and docs: two pages of a real workbook, and the loss against the logit gap.
 
     python scripts/pictures.py        write docs/pictures/steps.png, play.png and gap.svg
-    python scripts/pictures.py gap    only gap.svg
+    python scripts/pictures.py gap    only gap.svg; a folder after it takes the picture instead
 
 For the workbook LibreOffice prints and pdftoppm draws the page (Debian: libreoffice-calc, poppler-utils; Pillow comes with
 Matplotlib). The curves of gap.svg are the chain's steps on a grid of logits.
@@ -44,9 +44,9 @@ INK = "#808080"  # between white and black: 3.9 to 1 against the one, 5.3 to 1 a
 def main() -> None:
     """Draw what is asked for, or everything."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if sys.argv[1:] != ["gap"]:
+    if sys.argv[1:2] != ["gap"]:
         pages_of_the_workbook()
-    gap(FOLDER / "gap.svg")
+    gap(Path(sys.argv[2] if len(sys.argv) > 2 else FOLDER) / "gap.svg")
 
 
 def gap(picture: Path) -> None:
