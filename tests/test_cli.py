@@ -167,6 +167,18 @@ def test_options_reach_the_mathematics(batch: Path, tmp_path: Path) -> None:
     assert answer("loss", batch, "--reduction", "none")["loss"] is None
 
 
+def test_rows_cuts_the_batch_as_if_the_file_ended_there(batch: Path, tmp_path: Path) -> None:
+    whole = answer("loss", batch)["losses"]
+    agree(answer("loss", batch, "--rows", "2")["losses"], whole[:2], budget=FLOAT64, what="the first rows")
+    agree(answer("loss", batch, "--rows", "9")["losses"], whole, budget=FLOAT64, what="more than there are")
+    (tmp_path / "u.json").write_text('{"prior": [[0.2, 0.8], [0.3, 0.7], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]}')
+    own = ("--prior", tmp_path / "u.json")
+    a_row = answer("loss", batch, *own)["losses"][:3]
+    agree(answer("loss", batch, *own, "--rows", "3")["losses"], a_row, budget=FLOAT64, what="a prior a row")
+    assert answer("workbook", path("fashion_mlp_eps00"), "-o", tmp_path / "b.xlsx", "--rows", "3")["rows"] == 3
+    assert run("loss", batch, "--rows", "0").exit_code == 2
+
+
 def test_workbook_without_a_file_takes_the_posts_example(tmp_path: Path) -> None:
     got = answer("workbook", "-o", tmp_path / "post.xlsx")
     assert (got["rows"], got["classes"]) == (5, 2)

@@ -8,7 +8,7 @@ writes that file first. Blocks under `<!-- framework: NAME -->` need that framew
 from __future__ import annotations
 
 import doctest
-import importlib
+import importlib.util
 import os
 import pkgutil
 import re
@@ -250,8 +250,8 @@ def test_every_section_of_the_post_is_answered_two_clicks_from_the_readme(sectio
 # Pages and pictures that a script makes ------------------------------------------------------------------------------
 
 
-def run_script(name: str, *words: str) -> str:
-    line = [sys.executable, str(ROOT / "scripts" / name), *words]
+def run_script(name: str) -> str:
+    line = [sys.executable, str(ROOT / "scripts" / name)]
     return subprocess.run(line, capture_output=True, text=True, check=True, encoding="utf-8", timeout=120).stdout
 
 
@@ -269,15 +269,32 @@ def test_the_page_of_the_command_line_is_what_its_script_prints() -> None:
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_gap_is_what_its_script_draws(tmp_path: Path) -> None:
+def test_the_picture_of_the_gap_is_what_its_script_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    run_script("pictures.py", "gap", str(tmp_path))
+    pytest.importorskip("playwright")  # the script draws the page, too
+    place = importlib.util.spec_from_file_location("pictures", ROOT / "scripts" / "pictures.py")
+    assert place is not None
+    assert place.loader is not None
+    script = importlib.util.module_from_spec(place)
+    place.loader.exec_module(script)
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    script.of_gap()
     numbers = [
         [float(x) for x in re.findall(r"(?<![\w#.])-?\d+\.\d+", (folder / "gap.svg").read_text(encoding="utf-8"))]
         for folder in (tmp_path, ROOT / "docs" / "pictures")
     ]
     assert len(numbers[0]) > 500
     agree(*numbers, budget=1e-5, what="the curves, in points")
+
+
+def test_how_it_works_draws_the_rooms_as_the_map_does() -> None:
+    from test_house import ROOMS
+
+    page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", page, re.MULTILINE)
+    drawn = {room: set(re.findall(r"`([\w.]+)`", may)) for room, may in rows if may != "all of them"}
+    assert drawn == {room: may for room, may in ROOMS.items() if room not in {"cli", "__init__", "__main__"}}
+    assert ROOMS["cli"] >= drawn.keys()
 
 
 @pytest.mark.parametrize("name", MODULES)

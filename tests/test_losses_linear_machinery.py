@@ -76,9 +76,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen = []
     plain = _linear.losses_and_gradients
 
-    def noted(head: Any, label: Any, charge: Any, up: Any = None, wanted: Any = _linear.NOTHING) -> Any:
+    def noted(head: Any, label: Any, charge: Any, up: Any = None, wanted: Any = _linear.NOTHING, **more: Any) -> Any:
         seen.append(tuple(wanted))
-        return plain(head, label, charge, up, wanted)
+        return plain(head, label, charge, up, wanted, **more)
 
     for module in (_linear_autograd, _linear_operators):
         monkeypatch.setattr(module, "losses_and_gradients", noted)

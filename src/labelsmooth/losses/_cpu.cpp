@@ -1,12 +1,15 @@
 // The row kernel on a CPU: loss and gradient of smoothed cross-entropy, row by row. `_cpu.py` loads it through a C ABI.
 //
 // What shaped it:
-// - Memory decides. The forward reads the logits once: maximum, sum of exponentials and linear part are taken block by
-//   block while a block lies in the first cache, and a larger maximum found later rescales what was summed. The backward
-//   reads once and writes once. In one call the second read of a row comes from the cache.
+// - Memory decides. The forward reads the logits once, block by block. Exponentials are taken against a shift: the maximum
+//   of the first block, which is small. A later block is swept once, its own maximum beside its sums, and only where that
+//   lies FAR above the shift is it swept again, against itself, and what was summed before rescaled. The backward reads
+//   once and writes once. In one call the second read of a row comes from the cache.
 // - Logits are summed in float (float64 ones in double): inside a block in the lanes of vectors, across blocks in double.
-//   Saved are the row's maximum m and s = sum of exp(z - m), not log-sum-exp: p = exp(z - m)/s is then as exact for
+//   Saved are the shift m and s = sum of exp(z - m), not log-sum-exp: p = exp(z - m)/s is then as exact for
 //   logits near 10,000 as for logits near 0.
+// - Half precision moves half the bytes at the same arithmetic, so arithmetic decides there: its exponentials have a shorter
+//   polynomial, and bfloat16 is read and written in pairs of vectors whose lanes need not be in order.
 // - Infinities and NaN keep their meaning, so nothing is compiled with -ffast-math, and where the sign of a comparison
 //   matters for NaN a comment says so.
 // - A charge is c = a*q + b*v, as in `_options.py`: loss = lse*sum(c) - sum(c*z), gradient = grad_output*(p*sum(c) - c).
@@ -62,6 +65,8 @@ struct LabelsmoothJob {
     int64_t threads;
     int64_t path;              // 0 the best there is, or 1 + its number
     int64_t fresh;             // 1: the gradient's memory has not been touched yet
+    int64_t first_class;       // where the logits are some of the classes: the number of the first, and how many there are
+    int64_t all_classes;       //   in all; 0 and K where they are all. Then for the gradient from stats only
     double a, b;               // masses, where no vector gives them
     double scale;              // multiplies the gradient
     double z_loss;             // adds z_loss*lse^2 to the loss of each row
@@ -72,6 +77,8 @@ typedef int64_t (*LabelsmoothRows)(const LabelsmoothJob *, int64_t first, int64_
 
 namespace {
 namespace LABELSMOOTH_PATH {
+
+#define EACH for (int i = 0; i < W; i++)
 
 // Vectors -------------------------------------------------------------------------------------------------------------
 
@@ -141,11 +148,12 @@ template <> struct Number<float> {
     static constexpr float LN2_HI = 0.693145751953125f;  // 16 bits: times an exponent it is exact, also without FMA
     static constexpr float LN2_LO = 1.42860682030941723e-6f;
     // exp(r) = 1 + r + r^2*(...) for |r| <= ln(2)/2, fitted for the smallest largest relative error: 3.1e-9.
-    static INLINE F tail(F r) {
-        F q = r * 0.00138143206997f + 0.00836885106767f;
-        q = q * r + 0.0416684010813f;
-        q = q * r + 0.166665195241f;
-        return q * r + 0.499999933731f;
+    template <int W>
+    static INLINE void tail(const F *r, F *q) {
+        EACH q[i] = r[i] * 0.00138143206997f + 0.00836885106767f;
+        EACH q[i] = q[i] * r[i] + 0.0416684010813f;
+        EACH q[i] = q[i] * r[i] + 0.166665195241f;
+        EACH q[i] = q[i] * r[i] + 0.499999933731f;
     }
 };
 
@@ -161,18 +169,12 @@ template <> struct Number<double> {
     static constexpr double LN2_HI = 0x1.62e42fee00000p-1;
     static constexpr double LN2_LO = 0x1.a39ef35793c76p-33;
     // Taylor's terms to r^13: what is left out is below 5e-18 of the sum.
-    static INLINE D tail(D r) {
-        D q = r * (1 / 6227020800.0) + 1 / 479001600.0;
-        q = q * r + 1 / 39916800.0;
-        q = q * r + 1 / 3628800.0;
-        q = q * r + 1 / 362880.0;
-        q = q * r + 1 / 40320.0;
-        q = q * r + 1 / 5040.0;
-        q = q * r + 1 / 720.0;
-        q = q * r + 1 / 120.0;
-        q = q * r + 1 / 24.0;
-        q = q * r + 1 / 6.0;
-        return q * r + 0.5;
+    template <int W>
+    static INLINE void tail(const D *r, D *q) {
+        EACH q[i] = r[i] * (1 / 6227020800.0) + 1 / 479001600.0;
+        const double rest[10] = {1 / 39916800.0, 1 / 3628800.0, 1 / 362880.0, 1 / 40320.0, 1 / 5040.0,
+                                 1 / 720.0, 1 / 120.0, 1 / 24.0, 1 / 6.0, 0.5};
+        for (int k = 0; k < 10; k++) EACH q[i] = q[i] * r[i] + rest[k];
     }
 };
 
@@ -202,17 +204,54 @@ INLINE typename Number<T>::V power(typename Number<T>::V e, typename Number<T>::
 
 // exp(x) for x <= 0, within 2 units in the last place; 0 where the result would not be a normal number, which the
 // machine computes slowly and no gradient needs; NaN for NaN.
-template <class T>
-INLINE typename Number<T>::V exponential(typename Number<T>::V x) {
+//
+// Of W vectors at once, step by step: each step waits for the one before, and a processor sees only so far ahead.
+template <class T, int W>
+INLINE void exponentials(typename Number<T>::V *x) {
     typedef Number<T> N;
     typedef typename N::V V;
-    const V t = x * (T)1.4426950408889634074 + N::MAGIC;
-    const V n = t - N::MAGIC;
-    V r = x - n * N::LN2_HI;
-    r = r - n * N::LN2_LO;
-    V e = N::tail(r) * r + (T)1;
-    e = e * r + (T)1;
-    return power<T>(e, n, t, x);
+    V t[W], n[W], r[W], e[W];
+    EACH t[i] = x[i] * (T)1.4426950408889634074 + N::MAGIC;
+    EACH n[i] = t[i] - N::MAGIC;
+    EACH r[i] = x[i] - n[i] * N::LN2_HI;
+    EACH r[i] = r[i] - n[i] * N::LN2_LO;
+    N::template tail<W>(r, e);
+    EACH e[i] = e[i] * r[i] + (T)1;
+    EACH e[i] = e[i] * r[i] + (T)1;
+    EACH x[i] = power<T>(e[i], n[i], t[i], x[i]);
+}
+template <class T>
+INLINE typename Number<T>::V exponential(typename Number<T>::V x) {
+    exponentials<T, 1>(&x);
+    return x;
+}
+
+// The same for x that was widened from half precision, within 2e-6 of the value down to where the result is a normal number,
+// and 2e-7 for x > -10: 2^y = 2^n*2^f with a polynomial shorter by a term and a product rounded once for two parts of ln 2.
+template <int W>
+INLINE void exponentials_of_half(F *x) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    typedef Number<float> N;
+    const float log2e = 1.44269504088896341f;
+    F t[W], n[W], f[W], e[W];
+    EACH t[i] = x[i] * log2e + N::MAGIC;
+    EACH n[i] = t[i] - N::MAGIC;
+    EACH f[i] = x[i] * log2e - n[i];
+    EACH e[i] = f[i] * 0.00132647352316f + 0.00967151753483f;
+    EACH e[i] = e[i] * f[i] + 0.0555073376914f;
+    EACH e[i] = e[i] * f[i] + 0.240222420114f;
+    EACH e[i] = e[i] * f[i] + 0.693146977557f;
+    EACH e[i] = e[i] * f[i] + 1.0f;
+#if defined(__AVX512F__)
+    EACH x[i] = power<float>(e[i], n[i], t[i], x[i]);
+#else
+    // Added to the exponent: a NaN that was widened has zeros in the bits that t << 23 keeps, and stays NaN.
+    EACH e[i] = bits<F>(bits<FI>(e[i]) + (bits<FI>(t[i]) << N::MANTISSA));
+    EACH x[i] = bits<F>(bits<FI>(e[i]) & ~bits<FI>(x[i] < N::LOWEST));
+#endif
+#else
+    exponentials<float, W>(x);  // without FMA x*log2(e) would be rounded before n is taken from it
+#endif
 }
 
 // tanh and its derivative, from t = exp(-2|x|). The first terms of the series where 1 - t would cancel; the derivative
@@ -296,6 +335,9 @@ INLINE void past_caches(void *p, V v) { memcpy(p, &v, sizeof v); }
 #endif
 
 // Dtypes of logits: how a vector of them is read as numbers and written back ------------------------------------------
+//
+// get2 and put2 take two vectors that lie next to each other, in whatever order suits: the same for both. put2 is for
+// numbers that are not NaN.
 
 template <class T>
 struct Plain {
@@ -304,7 +346,11 @@ struct Plain {
     typedef typename Number<T>::V V;
     static INLINE V get(const T *p) { return load<V>(p); }
     static INLINE void put(T *p, V v) { memcpy(p, &v, sizeof v); }
-    static INLINE void put_past(T *p, V v) { past_caches(p, v); }
+    static INLINE void get2(const T *p, V *v) { v[0] = get(p), v[1] = get(p + Number<T>::LANES); }
+    static INLINE void put2(T *p, V v0, V v1) { put(p, v0), put(p + Number<T>::LANES, v1); }
+    static INLINE void put2_past(T *p, V v0, V v1) { past_caches(p, v0), past_caches(p + Number<T>::LANES, v1); }
+    template <int W>
+    static INLINE void exps(V *x) { exponentials<T, W>(x); }
 };
 typedef Plain<float> Float32;
 typedef Plain<double> Float64;
@@ -325,7 +371,22 @@ struct BFloat16 {
         const H h = rounded(v);
         memcpy(p, &h, sizeof h);
     }
-    static INLINE void put_past(uint16_t *p, F v) { past_caches(p, rounded(v)); }
+    // The halves of 32-bit words, which are every other logit: nothing has to be moved from lane to lane.
+    static INLINE void get2(const uint16_t *p, F *v) {
+        const FU words = load<FU>(p);
+        v[0] = bits<F>(words << 16), v[1] = bits<F>(words & 0xffff0000u);
+    }
+    static INLINE FU halves(F v0, F v1) {
+        const FU u0 = bits<FU>(v0), u1 = bits<FU>(v1);
+        return ((u0 + ((u0 >> 16 & 1) + 0x7fff)) >> 16) | ((u1 + ((u1 >> 16 & 1) + 0x7fff)) & 0xffff0000u);
+    }
+    static INLINE void put2(uint16_t *p, F v0, F v1) {
+        const FU words = halves(v0, v1);
+        memcpy(p, &words, sizeof words);
+    }
+    static INLINE void put2_past(uint16_t *p, F v0, F v1) { past_caches(p, halves(v0, v1)); }
+    template <int W>
+    static INLINE void exps(F *x) { exponentials_of_half<W>(x); }
 };
 
 struct Float16 {
@@ -367,8 +428,21 @@ struct Float16 {
         const H h = rounded(v);
         memcpy(p, &h, sizeof h);
     }
-    static INLINE void put_past(uint16_t *p, F v) { past_caches(p, rounded(v)); }
+    static INLINE void get2(const uint16_t *p, F *v) { v[0] = get(p), v[1] = get(p + WIDTH / 4); }
+    static INLINE void put2(uint16_t *p, F v0, F v1) { put(p, v0), put(p + WIDTH / 4, v1); }
+    static INLINE void put2_past(uint16_t *p, F v0, F v1) {
+        const H h[2] = {rounded(v0), rounded(v1)};
+        past_caches(p, load<FU>(h));
+    }
+    template <int W>
+    static INLINE void exps(F *x) { exponentials_of_half<W>(x); }
 };
+
+template <class X>
+INLINE typename X::V exp_of(typename X::V x) {
+    X::template exps<1>(&x);
+    return x;
+}
 
 // The last lanes of a row are read into a buffer whose other lanes hold `fill`.
 template <class X>
@@ -409,7 +483,7 @@ struct Row {
     double softcap;            // or 0
 };
 
-// What a row comes down to: m, s = sum exp(z - m), and for label and spread sum(mass) and sum(mass*(z - m)).
+// What a row comes down to: a shift m, s = sum exp(z - m), and for label and spread sum(mass) and sum(mass*(z - m)).
 struct Totals {
     double m, s;
     double label_mass, label_linear;
@@ -458,110 +532,175 @@ template <class X> struct Mass {
     }
 };
 
-constexpr int64_t BLOCK = 2048;  // classes whose logits stay in the first cache between maximum and exponentials
+// What there is beside the logits: nothing; a prior; anything.
+enum Kind { UNIFORM, PRIOR, GENERAL };
+
+constexpr int W = 4;             // vectors at a time: more wait in too few registers
+constexpr int64_t BLOCK = 2048;  // classes whose logits stay in the first cache where they are swept twice
+constexpr int64_t FIRST = 256;   // of them in the first block, which is swept twice
+constexpr int FAR = 32;          // as far above the shift as a logit may lie: sums of exp(32) are far from overflow
 
 constexpr int64_t PAST_CACHES = 4 << 20;  // bytes of a gradient from which it may be written past the caches
 
-// While exponentials are computed the memory would be idle: it is asked for what comes next. Beyond the last row that
-// is an address that may not exist, which a prefetch ignores.
-template <class S>
-INLINE void soon(const S *p, int64_t ahead) {
-    __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S)));
+// While exponentials are computed the memory would be idle: it is asked for what comes next after W vectors at p. Beyond
+// the last row that is an address that may not exist, which a prefetch ignores.
+template <class X>
+INLINE void soon(const typename X::Store *p) {
+    constexpr int SIZE = sizeof(typename X::Store), BYTES = W * Number<typename X::Sum>::LANES * SIZE;
+    for (int i = 0; i < BYTES; i += 64) __builtin_prefetch((const void *)((uintptr_t)p + BLOCK * SIZE + i));
 }
 
-template <class X, bool GENERAL>
-INLINE Totals totals(const Row<typename X::Sum> &row, int64_t classes) {
+// The largest logit of some classes. NaN may get lost here; it comes back in the exponentials.
+template <class X, Kind KIND>
+INLINE typename X::Sum largest_of(const Row<typename X::Sum> &row, int64_t from, int64_t to) {
     typedef typename X::Sum T;
     typedef typename Number<T>::V V;
     typedef Mass<X> M;
     constexpr int LANES = Number<T>::LANES;
     const typename X::Store *z = (const typename X::Store *)row.logits;
-    T m = -(T)INFINITY;
-    double s = 0, label_mass = 0, label_linear = 0, spread_mass = 0, spread_linear = 0;
-    for (int64_t from = 0; from < classes; from += BLOCK) {
-        int64_t to = classes - from < BLOCK ? classes : from + BLOCK;
-        int64_t whole = to - (to - from) % LANES, left = to - whole;
-        // Maximum. NaN may get lost here; it comes back in the exponentials.
-        V top0 = V{} - (T)INFINITY, top1 = top0, top2 = top0, top3 = top0;
-        int64_t k = from;
+    V top0 = V{} - (T)INFINITY, top1 = top0, top2 = top0, top3 = top0;
+    int64_t k = from;
+    if (KIND != GENERAL) {
         for (; k + 4 * LANES <= to; k += 4 * LANES) {
-            if (GENERAL) {
-                top0 = larger(M::z(row, z, k, LANES), top0), top1 = larger(M::z(row, z, k + LANES, LANES), top1);
-                top2 = larger(M::z(row, z, k + 2 * LANES, LANES), top2), top3 = larger(M::z(row, z, k + 3 * LANES, LANES), top3);
-            } else {
-                top0 = larger(X::get(z + k), top0), top1 = larger(X::get(z + k + LANES), top1);
-                top2 = larger(X::get(z + k + 2 * LANES), top2), top3 = larger(X::get(z + k + 3 * LANES), top3);
-            }
-        }
-        for (; k < whole; k += LANES) top0 = larger(GENERAL ? M::z(row, z, k, LANES) : X::get(z + k), top0);
-        V last = V{};
-        if (left) {
-            last = GENERAL ? M::z(row, z, whole, left)
-                           : get_some<X>(z + whole, left, -(T)INFINITY);
-            top0 = larger(last, top0);
-        }
-        T top = largest(larger(larger(top0, top1), larger(top2, top3)));
-        if (top > m) {
-            if (s != 0) s *= exp((double)m - (double)top);  // NaN stays
-            if (m != -(T)INFINITY) {  // what was summed against the old maximum; logits of -inf need no moving
-                const double up = (double)top - (double)m;
-                spread_linear -= (GENERAL ? spread_mass : (double)from) * up;
-                label_linear -= label_mass * up;
-            }
-            m = top;
-        }
-        // Where all logits so far are -inf their exponentials are 0 and not NaN; a NaN among them is still seen.
-        const T shift = m == -(T)INFINITY ? (T)0 : m;
-        V sum0 = V{}, sum1 = V{}, linear0 = V{}, linear1 = V{};
-        if (!GENERAL) {
-            for (k = from; k + 2 * LANES <= whole; k += 2 * LANES) {
-                soon(z + k, BLOCK);
-                if (sizeof(typename X::Store) * LANES == 64) soon(z + k + LANES, BLOCK);
-                V d0 = X::get(z + k) - shift, d1 = X::get(z + k + LANES) - shift;
-                linear0 += d0, linear1 += d1;
-                sum0 += exponential<T>(d0), sum1 += exponential<T>(d1);
-            }
-            for (; k < whole; k += LANES) {
-                V d = X::get(z + k) - shift;
-                linear0 += d, sum0 += exponential<T>(d);
-            }
-            if (left) {
-                V d = last - shift;
-                sum0 += exponential<T>(d);
-                for (int64_t i = left; i < LANES; i++) d[i] = 0;
-                linear0 += d;
-            }
-            s += sum(sum0 + sum1);
-            spread_linear += sum(linear0 + linear1);
-        } else {
-            V mass0 = V{}, mass1 = V{};
-            const T uniform = (T)(1.0 / classes);
-            for (k = from; k < to; k += LANES) {
-                int64_t count = to - k < LANES ? to - k : LANES;
-                V d = M::z(row, z, k, count) - shift;
-                sum0 += exponential<T>(d);
-                V v = M::spread(row, k, count, uniform);
-                mass0 += v, linear0 += M::times(v, d);
-                if (row.soft) {
-                    V q = M::label(row, k, count);
-                    mass1 += q, linear1 += M::times(q, d);
-                }
-            }
-            s += sum(sum0);
-            spread_mass += sum(mass0), spread_linear += sum(linear0);
-            label_mass += sum(mass1), label_linear += sum(linear1);
+            V v[4];
+            X::get2(z + k, v), X::get2(z + k + 2 * LANES, v + 2);
+            top0 = larger(v[0], top0), top1 = larger(v[1], top1), top2 = larger(v[2], top2), top3 = larger(v[3], top3);
         }
     }
-    if (m == -(T)INFINITY) s = NAN;  // no class is possible
-    if (!GENERAL) spread_linear /= (double)classes, spread_mass = 1;
+    for (; k < to; k += LANES) {
+        int64_t count = to - k < LANES ? to - k : LANES;
+        if (KIND == GENERAL) top0 = larger(M::z(row, z, k, count), top0);
+        else top0 = larger(count == LANES ? X::get(z + k) : get_some<X>(z + k, count, -(T)INFINITY), top0);
+    }
+    return largest(larger(larger(top0, top1), larger(top2, top3)));
+}
+
+// Sums over some classes against a shift, and the largest logit less the shift.
+struct Sweep {
+    double s, label_mass, label_linear, spread_mass, spread_linear, top;
+};
+
+template <class X, Kind KIND>
+INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t from, int64_t to, typename X::Sum shift) {
+    typedef typename X::Sum T;
+    typedef typename Number<T>::V V;
+    typedef Mass<X> M;
+    constexpr int LANES = Number<T>::LANES;
+    const typename X::Store *z = (const typename X::Store *)row.logits;
+    V sum0 = V{}, sum1 = V{}, linear0 = V{}, linear1 = V{}, mass0 = V{}, mass1 = V{};
+    V top0 = V{} - (T)INFINITY;
+    int64_t k = from;
+    if (KIND == UNIFORM) {
+        for (; k + W * LANES <= to; k += W * LANES) {
+            soon<X>(z + k);
+            V d[W];
+            for (int i = 0; i < W; i += 2) X::get2(z + k + i * LANES, d + i);
+            EACH d[i] -= shift;
+            EACH top0 = larger(d[i], top0);
+            EACH linear0 += d[i];
+            X::template exps<W>(d);
+            for (int i = 0; i < W; i += 2) sum0 += d[i], sum1 += d[i + 1];
+        }
+        for (; k < to; k += LANES) {
+            int64_t count = to - k < LANES ? to - k : LANES;
+            V d = (count == LANES ? X::get(z + k) : get_some<X>(z + k, count, -(T)INFINITY)) - shift;
+            top0 = larger(d, top0);
+            sum0 += exp_of<X>(d);
+            for (int64_t i = count; i < LANES; i++) d[i] = 0;
+            linear0 += d;
+        }
+    } else if (KIND == PRIOR) {
+        const T *v = row.prior;
+        for (; k + W * LANES <= to; k += W * LANES) {
+            soon<X>(z + k);
+            V d[W];
+            EACH d[i] = X::get(z + k + i * LANES) - shift;
+            EACH top0 = larger(d[i], top0);
+            EACH mass0 += load<V>(v + k + i * LANES);
+            for (int i = 0; i < W; i += 2) {
+                linear0 += load<V>(v + k + i * LANES) * d[i];
+                linear1 += load<V>(v + k + (i + 1) * LANES) * d[i + 1];
+            }
+            X::template exps<W>(d);
+            for (int i = 0; i < W; i += 2) sum0 += d[i], sum1 += d[i + 1];
+        }
+        for (; k < to; k += LANES) {
+            int64_t count = to - k < LANES ? to - k : LANES;
+            const V d = M::z(row, z, k, count) - shift, mass = M::some(v + k, count);
+            top0 = larger(d, top0);
+            mass0 += mass, linear0 += M::times(mass, d);
+            sum0 += exp_of<X>(d);
+        }
+        double linear = sum(linear0 + linear1);
+        if (linear != linear) {  // most likely 0*-inf, which counts as 0
+            linear0 = V{};
+            for (k = from; k < to; k += LANES) {
+                int64_t count = to - k < LANES ? to - k : LANES;
+                linear0 += M::times(M::some(v + k, count), M::z(row, z, k, count) - shift);
+            }
+            linear = sum(linear0);
+        }
+        return {sum(sum0 + sum1), 0, 0, sum(mass0), linear, (double)largest(top0)};
+    } else {
+        const T uniform = (T)(1.0 / classes);
+        for (; k < to; k += LANES) {
+            int64_t count = to - k < LANES ? to - k : LANES;
+            V d = M::z(row, z, k, count) - shift;
+            top0 = larger(d, top0);
+            sum0 += exp_of<X>(d);
+            V v = M::spread(row, k, count, uniform);
+            mass0 += v, linear0 += M::times(v, d);
+            if (row.soft) {
+                V q = M::label(row, k, count);
+                mass1 += q, linear1 += M::times(q, d);
+            }
+        }
+        return {sum(sum0), sum(mass1), sum(linear1), sum(mass0), sum(linear0), (double)largest(top0)};
+    }
+    return {sum(sum0 + sum1), 0, 0, (double)(to - from), sum(linear0 + linear1), (double)largest(top0)};
+}
+
+template <class X, Kind KIND>
+INLINE Totals totals(const Row<typename X::Sum> &row, int64_t classes) {
+    typedef typename X::Sum T;
+    typedef typename Number<T>::V V;
+    constexpr int LANES = Number<T>::LANES;
+    const typename X::Store *z = (const typename X::Store *)row.logits;
+    T m = -(T)INFINITY;
+    Totals t = {};
+    for (int64_t from = 0, to; from < classes; from = to) {
+        to = from ? from + BLOCK : FIRST;
+        if (to > classes) to = classes;
+        Sweep now = {};
+        now.top = INFINITY;
+        if (m != -(T)INFINITY) now = sweep<X, KIND>(row, classes, from, to, m);
+        if (now.top > FAR) {
+            const T top = largest_of<X, KIND>(row, from, to);
+            if (top > m) {
+                const double up = (double)top - (double)m;
+                if (t.s != 0) t.s *= exp(-up);  // NaN stays
+                if (m != -(T)INFINITY)  // what was summed against the old shift; logits of -inf need no moving
+                    t.spread_linear -= t.spread_mass * up, t.label_linear -= t.label_mass * up;
+                m = top;
+            }
+            // Where all logits so far are -inf their exponentials are 0 and not NaN; a NaN among them is still seen.
+            now = sweep<X, KIND>(row, classes, from, to, m == -(T)INFINITY ? (T)0 : m);
+        }
+        t.s += now.s;
+        t.spread_mass += now.spread_mass, t.spread_linear += now.spread_linear;
+        t.label_mass += now.label_mass, t.label_linear += now.label_linear;
+    }
+    t.m = (double)m;
+    if (m == -(T)INFINITY) t.s = NAN;  // no class is possible
+    if (KIND == UNIFORM) t.spread_linear /= (double)classes, t.spread_mass = 1;
     if (row.label >= 0) {
         bool masked = row.allowed && !row.allowed[row.label];
         typename X::Store one[LANES] = {z[row.label]};
         V at = X::get(one);
         if (row.softcap != 0) at = hyperbolic<T>(at / (T)row.softcap).tangent * (T)row.softcap;
-        label_mass = 1, label_linear = masked ? -INFINITY : (double)at[0] - m;
+        t.label_mass = 1, t.label_linear = masked ? -INFINITY : (double)at[0] - m;
     }
-    return {(double)m, s, label_mass, label_linear, spread_mass, spread_linear};
+    return t;
 }
 
 // mass*loss, nothing where there is no mass even if the loss is infinite
@@ -584,10 +723,10 @@ INLINE double loss_of(const Row<T> &row, const Totals &t, double z_loss, double 
 }
 
 // gradient = up*(total*p - c)
-template <class X, bool GENERAL>
+template <class X, Kind KIND>
 INLINE void gradient_of(
-    const Row<typename X::Sum> &row, typename X::Store *g, int64_t classes, double m_, double s, double total, double up,
-    bool past
+    const Row<typename X::Sum> &row, typename X::Store *g, int64_t classes, int64_t all, double m_, double s, double total,
+    double up, bool past
 ) {
     (void)past;  // by portable code
     typedef typename X::Sum T;
@@ -597,13 +736,13 @@ INLINE void gradient_of(
     const typename X::Store *z = (const typename X::Store *)row.logits;
     const T m = (T)m_, factor = (T)(up * total / s);
     T at_label = 0;
-    bool set = row.label >= 0;
+    bool set = row.label >= 0 && row.label < classes;
     if (set) {  // before `g`, which may be `z`, is written; in the dtype of the sums, so that it is rounded once
         set = !(row.allowed && !row.allowed[row.label]);
         typename X::Store one[LANES] = {z[row.label]};
-        const double v = row.prior ? (double)row.prior[row.label] : 1.0 / classes;
+        const double v = row.prior ? (double)row.prior[row.label] : 1.0 / all;
         V at = X::get(one), slope = V{} + (T)1;
-        if (GENERAL && row.softcap != 0) {
+        if (KIND == GENERAL && row.softcap != 0) {
             const Hyperbolic<T> cap = hyperbolic<T>(at / (T)row.softcap);
             at = cap.tangent * (T)row.softcap, slope = cap.slope;
         }
@@ -611,36 +750,63 @@ INLINE void gradient_of(
         at_label = (T)(up * slope[0] * (total * p - row.a - (row.b != 0 ? row.b * v : 0)));
     }
     int64_t k = 0;
-    if (!GENERAL) {
-        const T less = (T)(up * row.b / classes);
+    if (KIND == UNIFORM) {
+        const T less = (T)(up * row.b / all);
+        // With these finite no gradient is NaN: one among the logits would have made s NaN.
+        if (factor - factor == 0 && less - less == 0) {
 #if defined(__AVX2__)
-        constexpr int BYTES = LANES * sizeof(typename X::Store);
-        if (past && BYTES >= 32) {
-            int64_t head = (int64_t)(-(intptr_t)g & (BYTES - 1)) / (int64_t)sizeof(typename X::Store);  // to a whole line
-            if (head > classes) head = classes;
-            if (head) {
-                V v = get_some<X>(z, head, -(T)INFINITY);
-                put_some<X>(g, exponential<T>(v - m) * factor - less, head);
+            if (past) {
+                int64_t head = (int64_t)(-(intptr_t)g & (WIDTH - 1)) / (int64_t)sizeof(typename X::Store);  // to a whole line
+                if (head > classes) head = classes;
+                for (; k < head; k += LANES) {
+                    int64_t count = head - k < LANES ? head - k : LANES;
+                    V v = get_some<X>(z + k, count, -(T)INFINITY);
+                    put_some<X>(g + k, exp_of<X>(v - m) * factor - less, count);
+                }
+                for (k = head; k + 2 * LANES <= classes; k += 2 * LANES) {
+                    V v[2];
+                    X::get2(z + k, v);
+                    X::put2_past(g + k, exp_of<X>(v[0] - m) * factor - less, exp_of<X>(v[1] - m) * factor - less);
+                }
             }
-            for (k = head; k + LANES <= classes; k += LANES)
-                X::put_past(g + k, exponential<T>(X::get(z + k) - m) * factor - less);
-        }
 #endif
-        for (; k + 2 * LANES <= classes; k += 2 * LANES) {
-            V z0 = X::get(z + k), z1 = X::get(z + k + LANES);
-            X::put(g + k, exponential<T>(z0 - m) * factor - less);
-            X::put(g + k + LANES, exponential<T>(z1 - m) * factor - less);
+            for (; k + W * LANES <= classes; k += W * LANES) {
+                V v[W];
+                for (int i = 0; i < W; i += 2) X::get2(z + k + i * LANES, v + i);
+                EACH v[i] -= m;
+                X::template exps<W>(v);
+                EACH v[i] = v[i] * factor - less;
+                for (int i = 0; i < W; i += 2) X::put2(g + k + i * LANES, v[i], v[i + 1]);
+            }
         }
-        for (; k + LANES <= classes; k += LANES) X::put(g + k, exponential<T>(X::get(z + k) - m) * factor - less);
+        for (; k + LANES <= classes; k += LANES) X::put(g + k, exp_of<X>(X::get(z + k) - m) * factor - less);
         if (int64_t left = classes - k) {
             V v = get_some<X>(z + k, left, -(T)INFINITY);
-            put_some<X>(g + k, exponential<T>(v - m) * factor - less, left);
+            put_some<X>(g + k, exp_of<X>(v - m) * factor - less, left);
         }
-    } else {
-        const T a = (T)(up * row.a), b = (T)(up * row.b), uniform = (T)(1.0 / classes);
+    } else if (KIND == PRIOR) {
+        const T *v = row.prior;
+        const T b = (T)(up * row.b);
+        if (row.b != 0) {  // else an infinite v would leave NaN
+            for (; k + W * LANES <= classes; k += W * LANES) {
+                V e[W];
+                EACH e[i] = X::get(z + k + i * LANES) - m;
+                X::template exps<W>(e);
+                EACH X::put(g + k + i * LANES, e[i] * factor - load<V>(v + k + i * LANES) * b);
+            }
+        }
         for (; k < classes; k += LANES) {
             int64_t count = classes - k < LANES ? classes - k : LANES;
-            V v = exponential<T>(M::z(row, z, k, count) - m) * factor;
+            V e = exp_of<X>(M::z(row, z, k, count) - m) * factor;
+            if (row.b != 0) e -= M::some(v + k, count) * b;
+            if (count == LANES) X::put(g + k, e);
+            else put_some<X>(g + k, e, count);
+        }
+    } else {
+        const T a = (T)(up * row.a), b = (T)(up * row.b), uniform = (T)(1.0 / all);
+        for (; k < classes; k += LANES) {
+            int64_t count = classes - k < LANES ? classes - k : LANES;
+            V v = exp_of<X>(M::z(row, z, k, count) - m) * factor;
             if (row.b != 0) v -= M::spread(row, k, count, uniform) * b;
             if (row.soft) v -= M::label(row, k, count) * a;
             if (row.softcap != 0) {
@@ -660,11 +826,11 @@ INLINE void gradient_of(
 }
 
 // Rows first..last-1. Returns the first row whose label is no class, or -1.
-template <class X, bool GENERAL>
+template <class X, Kind KIND>
 int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
     typedef typename X::Sum T;
     typedef typename X::Store S;
-    const int64_t K = job->classes;
+    const int64_t K = job->classes, all = job->all_classes;
     int64_t wrong = -1;
     T *const stats = (T *)job->stats;
     // Memory that is not about to be zeroed by the system, and that no cache will hold until it is read.
@@ -675,7 +841,7 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
         const S *z = (const S *)job->logits + (r / job->inner) * job->outer_stride + (r % job->inner) * job->inner_stride;
         if (job->gradient == job->logits) g = (S *)z;
         bool counts = !(job->keep && !job->keep[r]) && !(job->label && y == job->ignore_index);
-        bool bad = counts && job->label && (y < 0 || y >= K);
+        bool bad = counts && job->label && (y < 0 || y >= all);
         if (!counts || bad) {
             if (bad && wrong < 0) wrong = r;
             if (job->task != 1) {
@@ -690,7 +856,7 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
             continue;
         }
         Row<T> row = {
-            z, y,
+            z, job->label ? y - job->first_class : -1,
             job->label_mass ? (double)((const T *)job->label_mass)[r * job->label_mass_stride] : job->a,
             job->spread_mass ? (double)((const T *)job->spread_mass)[r * job->spread_mass_stride] : job->b,
             job->prior ? (const T *)job->prior + r * job->prior_stride : nullptr,
@@ -701,7 +867,7 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
         };
         double m, s, total;
         if (job->task != 1) {
-            const Totals t = totals<X, GENERAL>(row, K);
+            const Totals t = totals<X, KIND>(row, K);
             ((T *)job->loss)[r] = (T)loss_of(row, t, job->z_loss, &total);
             m = t.m, s = t.s;
             stats[r] = (T)m, stats[job->rows + r] = (T)s, stats[2 * job->rows + r] = (T)total;
@@ -711,7 +877,7 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
         if (job->task != 0) {
             double up = job->scale;
             if (job->grad_output) up *= ((const T *)job->grad_output)[r * job->grad_output_stride];
-            gradient_of<X, GENERAL>(row, g, K, m, s, total, up, past);
+            gradient_of<X, KIND>(row, g, K, all, m, s, total, up, past);
         }
     }
     return wrong;
@@ -720,18 +886,18 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
 }  // namespace LABELSMOOTH_PATH
 }  // namespace
 
-// Visible to the other compilations only. General ones come after plain ones, dtypes in the order of `dtype`.
+// Visible to the other compilations only. In the order of `Kind`, and in each in the order of `dtype`.
 extern "C" {
-extern __attribute__((visibility("hidden"))) const LabelsmoothRows JOIN(labelsmooth_rows_, LABELSMOOTH_PATH)[8];
+extern __attribute__((visibility("hidden"))) const LabelsmoothRows JOIN(labelsmooth_rows_, LABELSMOOTH_PATH)[12];
 __attribute__((visibility("hidden"))) void JOIN(labelsmooth_exp_, LABELSMOOTH_PATH)(const float *, float *, int64_t);
 }
 
-const LabelsmoothRows JOIN(labelsmooth_rows_, LABELSMOOTH_PATH)[8] = {
-    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float32, false>,  LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float64, false>,
-    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::BFloat16, false>, LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float16, false>,
-    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float32, true>,   LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float64, true>,
-    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::BFloat16, true>,  LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float16, true>,
-};
+#define ROWS_OF(kind) \
+    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float32, LABELSMOOTH_PATH::kind>, \
+    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float64, LABELSMOOTH_PATH::kind>, \
+    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::BFloat16, LABELSMOOTH_PATH::kind>, \
+    LABELSMOOTH_PATH::rows<LABELSMOOTH_PATH::Float16, LABELSMOOTH_PATH::kind>
+const LabelsmoothRows JOIN(labelsmooth_rows_, LABELSMOOTH_PATH)[12] = {ROWS_OF(UNIFORM), ROWS_OF(PRIOR), ROWS_OF(GENERAL)};
 
 void JOIN(labelsmooth_exp_, LABELSMOOTH_PATH)(const float *x, float *y, int64_t count) {
     using namespace LABELSMOOTH_PATH;
@@ -760,7 +926,7 @@ void JOIN(labelsmooth_exp_, LABELSMOOTH_PATH)(const float *x, float *y, int64_t 
 
 extern "C" {
 #ifdef LABELSMOOTH_X86
-extern const LabelsmoothRows labelsmooth_rows_avx2[8], labelsmooth_rows_avx512[8];
+extern const LabelsmoothRows labelsmooth_rows_avx2[12], labelsmooth_rows_avx512[12];
 void labelsmooth_exp_avx2(const float *, float *, int64_t);
 void labelsmooth_exp_avx512(const float *, float *, int64_t);
 #endif
@@ -907,6 +1073,7 @@ API void labelsmooth_exp(const float *x, float *y, int64_t count, int64_t path) 
 // Returns the first row whose label is no class, or -1.
 API int64_t labelsmooth_run(const LabelsmoothJob *given) {
     LabelsmoothJob job = *given;
+    if (!job.all_classes) job.all_classes = job.classes;
     const int64_t bytes[4] = {4, 8, 2, 2};
     if (job.task != 0 && job.fresh) ask_for_huge_pages(job.gradient, (size_t)(job.rows * job.classes * bytes[job.dtype]));
     const double divisor = job.average ? (double)rows_that_count(job) : 1;
@@ -914,8 +1081,8 @@ API int64_t labelsmooth_run(const LabelsmoothJob *given) {
     const int64_t paths = paths_found();
     int64_t path = job.path - 1;
     if (path < 0 || !(paths >> path & 1)) path = paths & 4 ? 2 : paths & 2 ? 1 : 0;
-    const bool general = job.prior || job.allowed || job.soft || job.softcap != 0;
-    const LabelsmoothRows run = rows_of(path)[job.dtype + (general ? 4 : 0)];
+    const int64_t kind = job.allowed || job.soft || job.softcap != 0 ? 2 : job.prior ? 1 : 0;
+    const LabelsmoothRows run = rows_of(path)[4 * kind + job.dtype];
     int64_t threads = job.rows * job.classes / WORTH_A_THREAD;
     threads = threads < job.threads ? threads : job.threads;
     threads = threads < job.rows ? threads : job.rows;

@@ -24,7 +24,7 @@ CHOICE = "LABELSMOOTH_CPU"  # environment variable: a path, or "eager" for plain
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 LOSS, GRADIENT, BOTH = range(3)
 
-_JOB = struct.Struct("14P17q5d")  # LabelsmoothJob in _cpu.cpp, field by field
+_JOB = struct.Struct("14P19q5d")  # LabelsmoothJob in _cpu.cpp, field by field
 _NO_LABEL = -(2**63)  # an ignore_index that is no label
 
 
@@ -100,6 +100,7 @@ def call(
     gradient: Tensor | None = None,  # (rows, K) dense, or z itself
     up: Tensor | None = None,  # (rows), () or expanded
     fresh: bool = False,  # nobody has touched the gradient's memory yet
+    classes: tuple[int, int] = (0, 0),  # number of the first and of all, where z has only some of them
 ) -> None:
     """Run the kernel on what a charge says."""
     a, b, prior, weight, allowed, keep, _, z_loss, softcap = charge
@@ -117,7 +118,7 @@ def call(
         _address(up, sums, held) if one_up is None else one_up.data_ptr(), 0, z.numel() // K, K, *(grid(z) or ()),
         a_rows is not None and a_rows.dim() > 0, b_rows is not None and b_rows.dim() > 0, one_up is None,
         0 if prior is None or prior.dim() == 1 else K, 0 if allowed is None or allowed.dim() == 1 else K,
-        _NO_LABEL, False, DTYPES[z.dtype], task, torch.get_num_threads(), PATH, fresh,
+        _NO_LABEL, False, DTYPES[z.dtype], task, torch.get_num_threads(), PATH, fresh, *classes,
         0.0 if isinstance(a, Tensor) else a, 0.0 if isinstance(b, Tensor) else b, 1.0, z_loss, softcap or 0.0)  # fmt: skip
     LIBRARY.labelsmooth_run(job)  # type: ignore[union-attr]
 
@@ -127,7 +128,7 @@ def plain_call(task: int, logits: int, gradient: int, up: int, numbers: tuple[An
     label, rows, stats, mean, N, K, stride, ignore_index, average, dtype, a, b = numbers
     return int(LIBRARY.labelsmooth_run(_JOB.pack(  # type: ignore[union-attr]
         logits, gradient, label, rows, stats, 0, 0, 0, 0, 0, 0, 0, up, mean, N, K, N, 0, stride, 0, 0, ups, 0, 0,
-        ignore_index, average, dtype, task, torch.get_num_threads(), PATH, True, a, b, 1.0, 0.0, 0.0)))  # fmt: skip
+        ignore_index, average, dtype, task, torch.get_num_threads(), PATH, True, 0, 0, a, b, 1.0, 0.0, 0.0)))  # fmt: skip
 
 
 def forward(z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:

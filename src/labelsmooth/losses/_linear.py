@@ -27,6 +27,7 @@ from ._options import Charge, counted
 
 SHARE = 8  # of the logits may live at a time,
 LEAST = 128 * 2**20  # or so many bytes, whichever is more
+LEAST_CHUNK = LEAST // 4  # of which so many for the logits of a chunk
 # Beyond so many rows a product gets no faster; on a GPU it keeps more cores busy.
 MOST_ROWS = {"cpu": 1024}
 MOST_ROWS_ELSEWHERE = 2048
@@ -55,7 +56,13 @@ class Gradients(NamedTuple):
 
 
 def losses_and_gradients(
-    head: Head, label: Tensor, charge: Charge, up: Tensor | None = None, wanted: Wanted = NOTHING
+    head: Head,
+    label: Tensor,
+    charge: Charge,
+    up: Tensor | None = None,
+    wanted: Wanted = NOTHING,
+    *,
+    stats: Tensor | None = None,
 ) -> Gradients:
     """Give the loss of each row and the gradients that are wanted.
 
@@ -65,20 +72,21 @@ def losses_and_gradients(
         charge: the effective numbers; what has rows has N·P of them.
         up: (N·P), what the loss of each row is multiplied by; needed where a gradient is wanted.
         wanted: which gradients.
+        stats: (3, N), where to leave what the native kernel can make a gradient from, row by row.
 
     """
     # Autocast has had its say in `head.plan.products`, and would have it again in every product here.
     with torch.no_grad(), torch.autocast(head.hidden.device.type, enabled=False):
         scale = None
         if up is not None and head.plan.products != head.plan.sums:
-            scale = _power_of_two(up)
+            scale = power_of_two(up)
             up = up / scale
-        chunks = _Chunks(head, label, charge, up, wanted)
-        chunks.run()
-        return Gradients(chunks.losses, chunks.to_hidden, chunks.to_weight, chunks.to_bias, scale)
+        run = _Chunks(head, label, charge, up, wanted, stats)
+        run.run()
+        return Gradients(run.losses, run.to_hidden, run.to_weight, run.to_bias, scale)
 
 
-def _power_of_two(up: Tensor) -> Tensor:
+def power_of_two(up: Tensor) -> Tensor:
     """Give the power of two below the largest absolute value, 1 where that is 0 or no number."""
     largest = up.abs().amax()
     exponent = torch.frexp(torch.where(largest.isfinite() & (largest > 0), largest, 1.0)).exponent
@@ -90,28 +98,57 @@ def rows_at_a_time(head: Head) -> int:
     N, plan = head.hidden.shape[0], head.plan
     if plan.chunk_rows:
         return min(plan.chunk_rows, N)
-    budget = max(N * plan.outputs * head.hidden.itemsize // SHARE, LEAST)
-    device = head.hidden.device.type
+    budget, device = may_take(head), head.hidden.device.type
     budget -= LIBRARY if native(device) else LIBRARY + EAGER_BYTES
     if head.weight.dtype != plan.products:
         budget -= TILE
-    # Gradients that are kept in a wider dtype than they will have.
-    budget -= sum(x.numel() * plan.sums.itemsize for x in (head.hidden, head.weight) if x.dtype != plan.sums)
-    rows = max(budget, LEAST // 2) // (plan.outputs * plan.products.itemsize)
+    budget -= wide_bytes(head)
+    rows = max(budget, LEAST_CHUNK) // (plan.outputs * plan.products.itemsize)
     rows = max(1, min(rows, MOST_ROWS.get(device, MOST_ROWS_ELSEWHERE)))
     return ceil(N / ceil(N / rows))  # chunks of one size
+
+
+def may_take(head: Head) -> int:
+    """Say how many bytes may live beside inputs and gradients."""
+    return max(head.hidden.shape[0] * head.plan.outputs * head.hidden.itemsize // SHARE, LEAST)
+
+
+def wide_bytes(head: Head) -> int:
+    """Say how many bytes the gradients take that are kept in a wider dtype than they will have."""
+    return sum(x.numel() * head.plan.sums.itemsize for x in (head.hidden, head.weight) if x.dtype != head.plan.sums)
+
+
+def chunks(head: Head, charge: Charge, rows: int) -> Iterator[Rows]:
+    """Give so many rows at a time, those that do not count left out where that is free."""
+    keep = charge.keep
+    if keep is not None and head.plan.positions == 1 and head.hidden.device.type == "cpu" and not bool(keep.all()):
+        yield from (some for some in torch.split(keep.nonzero().squeeze(1), rows) if some.numel())
+        return
+    for start in range(0, head.hidden.shape[0], rows):
+        yield slice(start, min(start + rows, head.hidden.shape[0]))
+
+
+def chunk_of(head: Head, charge: Charge, rows: Rows) -> tuple[Tensor, Charge]:
+    """Give some rows of `hidden` in the dtype of the products, (n, D), and their charge, (n·P) rows."""
+    P = head.plan.positions
+    some = part(charge, rows if isinstance(rows, Tensor) else slice(rows.start * P, rows.stop * P))
+    hidden = head.hidden[rows].to(head.plan.products)
+    return hidden if some.keep is None else counted(hidden, some.keep.view(-1, P).any(1)), some
 
 
 class _Chunks:
     """The buffers of one run over the rows."""
 
-    def __init__(self, head: Head, label: Tensor, charge: Charge, up: Tensor | None, wanted: Wanted) -> None:
+    def __init__(
+        self, head: Head, label: Tensor, charge: Charge, up: Tensor | None, wanted: Wanted, stats: Tensor | None
+    ) -> None:
         self.head, self.label, self.charge, self.up = head, label, charge, up
         hidden, weight, sums = head.hidden, head.weight, head.plan.sums
         self.rows = rows_at_a_time(head)
         self.tiles = Tiles(head)
         self.buffer = hidden.new_empty((self.rows, head.plan.outputs), dtype=head.plan.products)
         self.losses = hidden.new_zeros(label.shape[0], dtype=sums)
+        self.stats = stats
         self.to_hidden = torch.zeros_like(hidden, dtype=sums) if wanted.hidden else None
         self.to_weight = hidden.new_empty(weight.shape, dtype=sums) if wanted.weight else None
         self.to_bias = hidden.new_zeros(weight.shape[0], dtype=sums) if wanted.bias else None
@@ -119,33 +156,24 @@ class _Chunks:
     def run(self) -> None:
         """Go through the rows."""
         first = True
-        for rows in self.chunks():
+        for rows in chunks(self.head, self.charge, self.rows):
             self.chunk(rows, first=first)
             first = False
         if self.to_weight is not None:
             self.to_weight[0 if first else self.head.plan.outputs :].zero_()  # padding, or all where no row counts
 
-    def chunks(self) -> Iterator[Rows]:
-        """Give the rows of each chunk, those that do not count left out where that is free."""
-        head, keep = self.head, self.charge.keep
-        if keep is not None and head.plan.positions == 1 and head.hidden.device.type == "cpu" and not bool(keep.all()):
-            yield from (rows for rows in torch.split(keep.nonzero().squeeze(1), self.rows) if rows.numel())
-            return
-        for start in range(0, head.hidden.shape[0], self.rows):
-            yield slice(start, min(start + self.rows, head.hidden.shape[0]))
-
     def chunk(self, rows: Rows, *, first: bool) -> None:
         """Compute one chunk's losses and add its gradients."""
         head, P = self.head, self.head.plan.positions
         each = rows if isinstance(rows, Tensor) else slice(rows.start * P, rows.stop * P)
-        charge = part(self.charge, each)
-        hidden = head.hidden[rows].to(head.plan.products)  # (n, D)
-        if charge.keep is not None:
-            hidden = counted(hidden, charge.keep.view(-1, P).any(1))
+        hidden, charge = chunk_of(head, self.charge, rows)  # (n, D)
         chunk = self.buffer[: hidden.shape[0]]  # (n, P·K), the logits
         self.tiles.logits(hidden, out=chunk)
         up = None if self.up is None else self.up[each]
-        self.losses[each] = losses_in_place(chunk.view(-1, head.plan.classes), self.label[each], charge, up)
+        z, stats = chunk.view(-1, head.plan.classes), self.losses.new_empty((3, len(chunk) * P))
+        self.losses[each] = losses_in_place(z, self.label[each], charge, up, stats)
+        if self.stats is not None:
+            self.stats[:, each] = stats
         if up is not None:
             self.add_gradients(chunk, hidden, rows, first=first)
 

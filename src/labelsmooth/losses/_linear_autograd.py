@@ -5,7 +5,8 @@ What shaped it:
 - A mean or a sum has its gradients when its forward ends. The backward multiplies them by what arrives: in place when
   the graph is about to be freed, so that no second gradient of the weight's size is made, and into new memory when
   somebody keeps the graph for another backward.
-- A loss a row waits for what arrives and computes the logits of each chunk again.
+- A loss a row waits for what arrives and computes the logits of each chunk again. So does a head in half precision whose
+  sums are too large to be kept until then (`_linear_blocks.py`).
 - Second derivatives and many gradients at once go through plain torch with all the logits: right, and as large as that.
 - The gradients are kept in the dtype of the sums and rounded once, after the multiplication: a GradScaler's factor comes
   before float16 can lose anything.
@@ -21,14 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name the whole world uses
 
 from . import _eager
-from ._cpu import _needs_plain_torch
+from ._cpu import _kept, _needs_plain_torch
 from ._linear import NOTHING, Wanted, losses_and_gradients
+from ._linear_blocks import by_classes, gradients_by_classes
 from ._linear_operators import losses_operator, total_operator
 from ._linear_products import TILE, Head, Plan
 from ._options import Charge, counted
-
-# Not public; where a torch has it not, every graph is treated as one that is kept.
-_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)  # noqa: SLF001
 
 
 def row_losses(head: Head, label: Tensor, charge: Charge) -> Tensor:
@@ -44,10 +43,10 @@ def row_losses(head: Head, label: Tensor, charge: Charge) -> Tensor:
 def total_loss(head: Head, label: Tensor, charge: Charge, up: Tensor) -> Tensor:
     """Give Σ up·loss over the rows, the gradients computed with it."""
     wanted = _wanted(head)
-    if not any(wanted):
-        return (row_losses(head, label, charge) * up).sum()
-    if torch.compiler.is_compiling():
+    if any(wanted) and torch.compiler.is_compiling():
         return total_operator(head, label, charge, up, wanted)
+    if not any(wanted) or by_classes(head, wanted):
+        return (row_losses(head, label, charge) * up).sum()
     total: Tensor = _AtOnce.apply(*head, label, charge, up)  # type: ignore[no-untyped-call]
     return total
 
@@ -96,16 +95,21 @@ class _Rows(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, label: Tensor, charge: Charge
     ) -> Tensor:
-        ctx.save_for_backward(hidden, weight, bias, label, *_tensors(charge))
+        head, stats = Head(hidden, weight, bias, plan), None
+        if by_classes(head, Wanted(*ctx.needs_input_grad[:3])):
+            stats = hidden.new_zeros((3, label.shape[0]), dtype=plan.sums)
+        ctx.save_for_backward(hidden, weight, bias, label, stats, *_tensors(charge))
         ctx.plan, ctx.charge = plan, charge
-        return losses_and_gradients(Head(hidden, weight, bias, plan), label, charge).losses
+        return losses_and_gradients(head, label, charge, stats=stats).losses
 
     @staticmethod
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, label = ctx.saved_tensors[:4]
+        hidden, weight, bias, label, stats = ctx.saved_tensors[:5]
         head, wanted = Head(hidden, weight, bias, ctx.plan), Wanted(*ctx.needs_input_grad[:3])
         if _needs_plain_torch(push):
             return *_differentiable(head, wanted, label, ctx.charge, push), *[None] * 3
+        if stats is not None:
+            return *gradients_by_classes(head, label, ctx.charge, stats, push, wanted), *[None] * 3
         found = losses_and_gradients(head, label, ctx.charge, push, wanted)
         scale = torch.ones_like(push[0]) if found.scale is None else found.scale
         pairs = zip(found[1:4], (hidden, weight, bias), strict=True)
@@ -128,6 +132,8 @@ def _times(gradient: Tensor | None, factor: Tensor, like: Tensor | None, *, kept
 def _rounded_product(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     """Multiply in the wide dtype and round once; in pieces, since a product of that size would stand there as a whole."""
     rounded = torch.empty_like(gradient, dtype=dtype)
+    if gradient.device.type == "cuda":  # rounds on the way out, with nothing in between
+        return torch.mul(gradient, factor, out=rounded)
     step = max(1, TILE // (gradient[0].numel() * gradient.itemsize))
     for start in range(0, gradient.shape[0], step):
         some = slice(start, start + step)
