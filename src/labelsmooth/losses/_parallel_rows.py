@@ -84,6 +84,16 @@ def _masses(label: Tensor, owned: Tensor | None, charge: Charge, share: float) -
     return own, v
 
 
+def mixed(z: Tensor, label: Tensor, owned: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
+    """Give lse and ℓ of each row in plain torch, for what `charged` asks of the native kernel.
+
+    The spread mass under a uniform prior is that of this rank, which `terms` would take its share of once more.
+    """
+    found = terms(z, label, owned, charge, 1.0)
+    return found.lse, _eager.mix(_eager.Terms(found.label_loss, found.prior_loss, None), charge.label, charge.spread,
+                                 charge.keep)  # fmt: skip
+
+
 # The native kernel ----------------------------------------------------------------------------------------------------
 
 
