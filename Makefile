@@ -40,10 +40,12 @@ diagnose-table: .venv/.dev  ## how often a diagnosis is right, measured anew and
 
 # Keras takes its backend, and Triton that it interprets, from the environment when they are loaded.
 frameworks: .venv-frameworks/.ready  ## run the other frameworks for real against the numbers on record; gigabytes
-	$(INTERPRETED) .venv-frameworks/bin/pytest -m frameworks tests/test_parity_frameworks*.py
+	$(INTERPRETED) .venv-frameworks/bin/pytest -m frameworks tests/test_parity_frameworks*.py tests/test_losses_trainer_loops.py \
+	  tests/test_docs.py
 
 golden: .venv-frameworks/.ready  ## how far the frameworks are from the record; make golden RECORD=1 writes what has moved
 	$(INTERPRETED) .venv-frameworks/bin/python scripts/record_frameworks.py $(if $(RECORD),--record)
+	$(INTERPRETED) .venv-frameworks/bin/python scripts/record_loops.py $(if $(RECORD),--record)
 	.venv-frameworks/bin/python scripts/record_torch.py $(if $(RECORD),,--check)
 
 clean:  ## remove what make has made, .venv included
@@ -75,6 +77,7 @@ engines:
 # everything that they do need stands in the list.
 .venv-frameworks/.ready: pyproject.toml constraints.txt constraints-frameworks.txt | .venv-frameworks/bin/pip
 	@echo "installing the other frameworks into .venv-frameworks; this takes minutes and about 3 GB"
-	$(FRAMEWORKS) -c constraints.txt -e '.[torch]' cloudpickle matplotlib ml_dtypes pytest pytest-randomly safetensors scikit-learn
+	$(FRAMEWORKS) -c constraints.txt -e '.[torch]' cloudpickle matplotlib ml_dtypes psutil pytest pytest-randomly \
+	  safetensors scikit-learn sybil
 	$(FRAMEWORKS) --no-deps -r constraints-frameworks.txt
 	@touch $@

@@ -1,4 +1,4 @@
-"""Write the workbooks in examples/: the post's two examples and their student's copies.
+"""Write the workbooks in examples/: the post's two examples and their student's copies; and the page of both.
 
 python scripts/make_examples.py [FOLDER]
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from labelsmooth._paging import post_presets, write_page
 from labelsmooth.parity.compare import torch_rows
 from labelsmooth.parity.demo import EXAMPLES, example
 from labelsmooth.workbook.book import make_book
@@ -25,6 +26,7 @@ def main(folder: Path = FOLDER) -> None:
             save(
                 make_book(problem, layout="full", source=title), folder / f"{name}_student.xlsx", blank=True, force=True
             )
+    write_page(folder / "page.html", post_presets(), force=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 - One thread. Small tensors gain nothing from a second one, and sums stay in one order. The variable is set before NumPy
   or torch can be loaded; neither is imported here, since the tests of most rooms run where only NumPy is installed.
+- Triton interprets its kernels on the CPU, which it decides when it is loaded. `TRITON_INTERPRET=0 pytest -m gpu` runs the
+  tests that need a GPU; with another value they are skipped.
 - `LABELSMOOTH_REQUIRE=1`, which `make test` sets, turns every skip into a failure. Two skips stay allowed, because no
   package brings what they need: a GPU, and the foreign workbook that does not belong to this repository.
 - Skips are counted with their reasons at the end, and a run in which nothing was executed is a failure. `pytest -n 2`
@@ -13,6 +15,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import importlib.util
 import shutil
@@ -56,6 +59,19 @@ def soffice() -> str:
 def pdftoppm() -> str:
     """Give the path of pdftoppm, which shows a page as a picture."""
     return _program("pdftoppm", package="poppler-utils")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Generator[Any]:
+    """Give a browser: the system's Chromium, driven by Playwright. It is started once, and nothing leaves the machine."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = os.environ.get("CHROMIUM") or _program("chromium", "google-chrome", package="chromium")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
@@ -124,6 +140,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     if not torch.cuda.is_available():
         raise Elsewhere("no GPU that torch can use")
+    if os.environ["TRITON_INTERPRET"] != "0":
+        raise Elsewhere("Triton interprets here: make bench-gpu runs what needs a GPU")
 
 
 @pytest.hookimpl(wrapper=True)

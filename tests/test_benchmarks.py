@@ -38,9 +38,13 @@ def test_there_are_benchmarks() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_the_benchmark_runs_tiny_and_records_what_it_prints(script: Path, tmp_path: Path) -> None:
+def test_the_benchmark_runs_tiny_and_records_what_it_prints(
+    script: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     for library in ("xlsxwriter", "ironcalc", "click"):
         pytest.importorskip(library)
+    if script.stem == "bench_page":
+        request.getfixturevalue("chromium")
     results = tmp_path / "results.csv"
     command = [sys.executable, str(script), "--tiny", "--record", "--results", str(results)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -16,6 +16,7 @@ pytest.importorskip("rich")
 from click.testing import CliRunner, Result
 
 from agree import FLOAT64, agree
+from labelsmooth import _terminal
 from labelsmooth.cli import main
 from labelsmooth.data import path
 
@@ -165,6 +166,28 @@ def test_options_reach_the_mathematics(batch: Path, tmp_path: Path) -> None:
     assert len(numbers | {plain}) == 5
     agree(answer("loss", batch, "--reduction", "sum")["loss"], 5 * plain, budget=FLOAT64, what="sum")
     assert answer("loss", batch, "--reduction", "none")["loss"] is None
+
+
+def test_rows_cuts_the_batch_as_if_the_file_ended_there(batch: Path, tmp_path: Path) -> None:
+    whole = answer("loss", batch)["losses"]
+    agree(answer("loss", batch, "--rows", "2")["losses"], whole[:2], budget=FLOAT64, what="the first rows")
+    agree(answer("loss", batch, "--rows", "9")["losses"], whole, budget=FLOAT64, what="more than there are")
+    (tmp_path / "u.json").write_text('{"prior": [[0.2, 0.8], [0.3, 0.7], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]}')
+    own = ("--prior", tmp_path / "u.json")
+    a_row = answer("loss", batch, *own)["losses"][:3]
+    agree(answer("loss", batch, *own, "--rows", "3")["losses"], a_row, budget=FLOAT64, what="a prior a row")
+    assert answer("workbook", path("fashion_mlp_eps00"), "-o", tmp_path / "b.xlsx", "--rows", "3")["rows"] == 3
+    assert run("loss", batch, "--rows", "0").exit_code == 2
+
+
+def test_a_table_breaks_no_number_and_shows_no_zero_as_negative(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "-0.0000" not in run("loss", path("fashion_mlp_eps00"), "--rows", "3").stdout
+    monkeypatch.setenv("COLUMNS", "40")
+    heads, cells = ["who", "type", "follows", "loss"], ["a name of several words", "float64", "uniform", "1.5e-16"]
+    _terminal.table("", heads, [cells] * 2, left=3)
+    assert capsys.readouterr().out.count("1.5e-16") == 2
 
 
 def test_workbook_without_a_file_takes_the_posts_example(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def _losses(name: str) -> np.ndarray:
 def test_every_name_leads_to_a_file_and_another_name_to_an_error() -> None:
     assert {"digits.csv", "post_cat_dog.csv", "post_five_animals.csv"} <= set(data.names())
     assert all(data.path(name).is_file() for name in data.names())
-    with pytest.raises(ValueError, match=r"no file 'digit' among the data: choose one of digits\.csv, post_cat"):
+    with pytest.raises(ValueError, match=r"no file 'digit' among the data: choose one of digits\.csv, fashion_mlp"):
         data.path("digit")
 
 

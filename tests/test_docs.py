@@ -1,7 +1,8 @@
 """Every block of the README and the docs runs, and says what is printed under it; so does every docstring's example.
 
-Python blocks (`>>>`) run as doctests through Sybil, one namespace a page. Console blocks are commands after `$` with the
-output that a user sees on a terminal 100 columns wide; `<!-- file: NAME -->` above a block writes that file first.
+Python blocks run through Sybil, one namespace a page; what follows `>>>` prints what stands under it. Console blocks are
+commands after `$` with the output that a user sees on a terminal 100 columns wide; `<!-- file: NAME -->` above a block
+writes that file first. Blocks under `<!-- framework: NAME -->` need that framework and run in `make frameworks`.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ MODULES = sorted(
 )
 
 
-def examples(page: Path, folder: Path) -> list[Any]:
-    """Every block of a page, ready to run in `folder`."""
+FRAMEWORK = re.compile(r"<!-- framework: (\w+) -->\n```python\n.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def examples(page: Path, folder: Path, frameworks: frozenset[str] = frozenset()) -> list[Any]:
+    """Every block of a page, ready to run in `folder`, without those of frameworks other than the named."""
 
     def console(example: Any) -> str | None:
         for command, expected in commands(example.parsed):
@@ -52,7 +56,9 @@ def examples(page: Path, folder: Path) -> list[Any]:
         markdown.CodeBlockParser("console", console),
         markdown.CodeBlockParser("csv", file),
     ]
-    return list(sybil.Sybil(parsers=parsers, patterns=["*.md"], path=str(page.parent)).parse(page))
+    document = sybil.Sybil(parsers=parsers, patterns=["*.md"], path=str(page.parent)).parse(page)
+    others = [m.span() for m in FRAMEWORK.finditer(page.read_text(encoding="utf-8")) if m[1] not in frameworks]
+    return [one for one in document if not any(start <= one.start < end for start, end in others)]
 
 
 def commands(body: str) -> list[tuple[str, str]]:
@@ -80,7 +86,12 @@ def same(got: str, expected: str) -> bool:
     return re.fullmatch(pattern, lines[0], re.DOTALL) is not None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+LONG = {"cookbook.md", "tutorial.md"}  # they train or export
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=pytest.mark.slow if p.name in LONG else ()) for p in PAGES], ids=lambda p: p.name
+)
 def test_blocks_of_the_page_print_what_stands_under_them(page: Path, tmp_path: Path) -> None:
     pytest.importorskip("click")
     if "import torch" in page.read_text(encoding="utf-8"):
@@ -89,6 +100,36 @@ def test_blocks_of_the_page_print_what_stands_under_them(page: Path, tmp_path: P
     assert blocks, f"{page.name} has no block that runs"
     for block in blocks:
         block.evaluate()
+
+
+COOKBOOK = ROOT / "docs" / "cookbook.md"
+LOOPS = ["fastai", "transformers", "keras", "lightning", "accelerate", "torchmetrics"]
+
+
+@pytest.mark.frameworks
+@pytest.mark.filterwarnings("default")  # each framework has its own to say
+@pytest.mark.parametrize("name", LOOPS)
+def test_blocks_of_a_framework_print_what_stands_under_them(name: str, tmp_path: Path) -> None:
+    importlib.import_module(name)
+    end = COOKBOOK.read_text(encoding="utf-8").index("## An ONNX file")  # the last section, which needs no framework
+    blocks = [block for block in examples(COOKBOOK, tmp_path, frozenset({name})) if block.start < end]
+    for block in blocks:
+        block.evaluate()
+
+
+def test_a_block_of_a_framework_runs_only_when_it_is_named(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\na = 1\n```\n\n<!-- framework: keras -->\n```python\n>>> a\n2\n\n```\n", encoding="utf-8"
+    )
+    assert len(examples(page, tmp_path)) == 1
+    _, wrong = examples(page, tmp_path, frozenset({"keras"}))
+    wrong.namespace["a"] = 1
+    with pytest.raises(sybil.example.SybilFailure):
+        wrong.evaluate()
+    text = COOKBOOK.read_text(encoding="utf-8")
+    assert {m[1] for m in FRAMEWORK.finditer(text)} == set(LOOPS)
+    assert len(FRAMEWORK.findall(text)) == text.count("<!-- framework:")
 
 
 @pytest.mark.parametrize(

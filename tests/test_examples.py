@@ -1,4 +1,4 @@
-"""What lies in examples/: the workbooks are what the script writes today, and the notebook runs."""
+"""What lies in examples/: the workbooks and the page are what the script writes today, and the notebook runs."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def test_the_workbook_is_what_the_script_writes(name: str, fresh: Path) -> None:
             )  # float32 rows of PyTorch differ a little
         else:
             assert then[where] == value, where
+
+
+def test_the_page_is_what_the_script_writes(fresh: Path) -> None:
+    then, now = ROOT / "examples" / "page.html", fresh / "page.html"
+    assert then.read_bytes() == now.read_bytes(), "run python scripts/make_examples.py"
 
 
 @pytest.mark.slow

@@ -294,6 +294,7 @@ def test_integer_logits_are_read(tmp_path: Path) -> None:
     agree(read_batch(tmp_path / "a.npz").logits, [[3.0, -1.0], [2.0**40, 0.0]], budget=0.0, what="logits")
 
 
+@pytest.mark.slow
 def test_a_csv_survives_the_round_trip_with_any_separator(tmp_path: Path) -> None:
     hypothesis = pytest.importorskip("hypothesis")
     from hypothesis import strategies as st
@@ -423,6 +424,25 @@ def test_named_columns_are_no_classes_and_go_to_extra(tmp_path: Path) -> None:
     agree(batch.extra["mine"], np.array([0.25, np.nan]), budget=0.0, what="mine", nan_agrees=True)
     agree(batch.extra["yours"], np.array([1, np.inf]), budget=0.0, what="yours")
     agree(batch.logits, [[1.5, 2.0], [3.0, 4.0]], budget=0.0, what="logits")
+
+
+def test_the_first_rows_keep_what_is_one_a_class(tmp_path: Path) -> None:
+    extra = {"losses": np.arange(4.0), "weight": np.ones(3), "prior": np.full((4, 3), 1 / 3)}
+    np.savez(tmp_path / "a.npz", logits=Z, labels=Y, **extra)
+    whole = read_batch(tmp_path / "a.npz")
+    first = whole.first(3)
+    agree(first.logits, Z[:3], budget=0.0, what="logits")
+    assert (first.labels.tolist(), first.row_names, first.soft_labels) == (Y_LIST[:3], UNNAMED[:3], None)
+    assert {name: array.shape for name, array in first.extra.items()} == {
+        "losses": (3,),
+        "weight": (3,),
+        "prior": (3, 3),
+    }
+    np.savez(tmp_path / "b.npz", logits=Z, labels=np.eye(4, 3) + np.eye(4, 3, -3), prior=np.full(3, 1 / 3))
+    soft = read_batch(tmp_path / "b.npz").first(2)
+    assert (soft.labels, soft.soft_labels.tolist()) == (None, np.eye(2, 3).tolist())
+    assert soft.extra["prior"].shape == (3,)
+    assert len(whole.first(9).logits) == 4
 
 
 def test_arrays_bring_losses_weight_prior_and_named_ones(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cases import one_in
 from labelsmooth.maths.conventions import FAMILIES, WEIGHTINGS
 from labelsmooth.maths.trace import smooth_labels, trace
 from labelsmooth.parity._library import causes_for
@@ -219,7 +220,7 @@ def divisors() -> list[Planted]:
 EVERY = [*plain(), *families(), *labels(), *ignored(), *weighted(), *divisors()]
 
 
-@pytest.mark.parametrize("planted", EVERY, ids=lambda p: p.cause)
+@pytest.mark.parametrize("planted", one_in(5, EVERY), ids=lambda p: p.cause)
 def test_a_planted_cause_is_found_alone_and_the_batch_without_it_is_called_correct(planted: Planted) -> None:
     found = planted.ask(planted.numbers)
     named = [(m.causes, *m.same) for m in found.matches if len(m.causes) == 1]

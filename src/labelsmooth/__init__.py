@@ -7,6 +7,7 @@ the package loads neither PyTorch nor a spreadsheet library:
     convert                         the ε that means the same elsewhere          labelsmooth.maths
     cross_entropy, LabelSmoothingCrossEntropy    the loss to train with          labelsmooth.losses (needs torch)
     linear_cross_entropy, LinearLabelSmoothingCrossEntropy    with the layer before it, the logits never held
+    compute_loss_func               the loss as Hugging Face's Trainer calls it  labelsmooth.losses
     write_workbook                  the same as a live workbook                  labelsmooth.workbook
     compare                         do NumPy, a spreadsheet and PyTorch agree    labelsmooth.parity
     diagnose                        why do somebody's numbers differ             labelsmooth.parity
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from labelsmooth.losses import (
         LabelSmoothingCrossEntropy,
         LinearLabelSmoothingCrossEntropy,
+        compute_loss_func,
         cross_entropy,
         linear_cross_entropy,
     )
@@ -36,6 +38,7 @@ _ROOMS = {
     "LabelSmoothingCrossEntropy": "labelsmooth.losses",
     "LinearLabelSmoothingCrossEntropy": "labelsmooth.losses",
     "compare": "labelsmooth.parity.compare",
+    "compute_loss_func": "labelsmooth.losses",
     "convert": "labelsmooth.maths.convert",
     "cross_entropy": "labelsmooth.losses",
     "diagnose": "labelsmooth.parity.diagnose",
@@ -50,6 +53,7 @@ __all__ = [
     "LinearLabelSmoothingCrossEntropy",
     "__version__",
     "compare",
+    "compute_loss_func",
     "convert",
     "cross_entropy",
     "diagnose",

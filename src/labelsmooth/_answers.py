@@ -44,7 +44,7 @@ def _plain(x: Any) -> Any:
     return None if isinstance(x, float) and (x != x or x in {float("inf"), float("-inf")}) else x  # noqa: PLR0124  NaN
 
 
-def of_demo(examples: Sequence[Example]) -> dict[str, Any]:
+def of_demo(examples: Sequence[Example], page: str) -> dict[str, Any]:
     """Each example's losses and how far the implementations differ; the files."""
     shown = [
         {
@@ -56,7 +56,7 @@ def of_demo(examples: Sequence[Example]) -> dict[str, Any]:
         }
         for e in examples
     ]
-    return {"examples": shown, "paths": [path for e in examples for path in e.paths]}
+    return {"examples": shown, "paths": [*(path for e in examples for path in e.paths), page]}
 
 
 def of_loss(trace: Trace) -> dict[str, Any]:

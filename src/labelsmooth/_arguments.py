@@ -133,6 +133,7 @@ _BATCH = (
     click.option("--labels", default=None, metavar="FILE", help="Labels in a file of their own (for .npy)."),
     click.option("--probs", is_flag=True, help="The file holds probabilities."),
     click.option("--logits", "assume_logits", is_flag=True, help="The file holds logits, whatever they look like."),
+    click.option("--rows", type=click.IntRange(min=1), default=None, metavar="N", help="The first N rows only."),
     as_json,
 )
 
@@ -156,6 +157,7 @@ def read(file: str, o: dict[str, Any], *, replace: float | None = None) -> tuple
     batch = read_batch(
         file, probabilities=o["probs"], allow_nonfinite=replace is not None, **{name: o[name] for name in names}
     )
+    batch = batch if o["rows"] is None else batch.first(o["rows"])
     classes = batch.logits.shape[1]
     weight = None if o["weight"] is None else read_vector(o["weight"], what="weight", length=classes)
     with user_input(batch.source):
@@ -182,7 +184,8 @@ def _prior(o: dict[str, Any], batch: Batch, classes: int) -> Any:
     if o["prior"] == "uniform":
         return None
     if o["prior"] != "from-labels":
-        return read_vector(o["prior"], what="prior", length=classes)
+        prior = read_vector(o["prior"], what="prior", length=classes)
+        return prior if prior.ndim == 1 else prior[: o["rows"]]
     if batch.soft_labels is not None:
         counted = batch.soft_labels.sum(axis=0)
     else:

@@ -47,7 +47,7 @@ def bar(what: str) -> Iterator[Callable[[float], None]]:
 
     def advance(share: float) -> None:
         nonlocal shown
-        if not shown and time.monotonic() - started > 1:
+        if not shown and err.is_terminal and time.monotonic() - started > 1:
             progress.start()
             shown = True
         progress.update(task, completed=share)
@@ -55,14 +55,16 @@ def bar(what: str) -> Iterator[Callable[[float], None]]:
     try:
         yield advance
     finally:
-        progress.stop()
+        if shown:  # stopping what never started prints an empty line
+            progress.stop()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """Print a table; the first `left` columns are text, the others numbers."""
+    """Print a table; the first `left` columns are text, the others numbers, which are never broken."""
     shown = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
     for place, column in enumerate(columns):
-        shown.add_column(Text(column), justify="left" if place < left else "right", overflow="fold", no_wrap=place == 0)
+        whole = place >= left or left == 1  # of several columns of text, the widest is folded where room is short
+        shown.add_column(Text(column), justify="left" if place < left else "right", overflow="fold", no_wrap=whole)
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     out.print(shown)
@@ -92,7 +94,7 @@ def losses(trace: Trace) -> None:
         if floor is not None:
             low = floor if isinstance(floor, float) else floor[n]
             cells += [low, trace.row_loss[n] - low]
-        rows.append([name, *(f"{float(x):.4f}" for x in cells)])
+        rows.append([name, *(f"{float(x):z.4f}" for x in cells)])
     symbols = [trace.chain[word].symbol for word in ("label_loss", "prior_loss")]
     columns = ["row", "loss", *symbols] + ([] if floor is None else ["floor", "excess"])
     table("", columns, rows)
@@ -210,12 +212,13 @@ def verdict(done: Comparison) -> None:
     say(f"differs: {', '.join(wrong)}", style="bold red")
 
 
-def files(paths: Sequence[str]) -> None:
+def files(paths: Sequence[str], *, page: str) -> None:
     """The files that were written, and what to do next."""
     say("")
     say("Written:", style="bold")
-    for path in paths:
+    for path in (*paths, page):
         say(f"  {path}")
+    say(f"Open {page} in a browser, move the slider of ε, watch where the loss stops.")
     say("Open the first in a spreadsheet program, go to Steps, type 0.2 in the yellow cell, watch the green column.")
 
 

@@ -16,7 +16,10 @@ import click
 from labelsmooth._answers import emit, of_books, of_comparison, of_conventions, of_demo, of_loss, of_workbook
 from labelsmooth._arguments import Group, as_json, engine, force, read, reads_a_batch, user_input, version
 from labelsmooth._books import with_workbooks
+from labelsmooth._calibrating import calibrate
 from labelsmooth._diagnosing import diagnose
+from labelsmooth._paging import NAME, page, post_presets, write_page
+from labelsmooth._studying import study
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -30,10 +33,15 @@ def main() -> None:
       labelsmooth workbook batch.csv -o book.xlsx    your own logits, cell by cell
       labelsmooth compare batch.csv                  NumPy, a spreadsheet engine and PyTorch side by side
       labelsmooth diagnose batch.csv --losses mine   which convention or mistake gives these numbers
+      labelsmooth page -o page.html                  the loss to play with, in a browser
+      labelsmooth calibrate test.npz                 should I smooth, and how much? from one's own logits
     """
 
 
 main.add_command(with_workbooks(diagnose))
+main.add_command(page)
+main.add_command(calibrate)
+main.add_command(study)
 
 
 @main.command()
@@ -64,10 +72,11 @@ def demo(folder: str, engine: str, as_json: bool) -> None:
         if not as_json:
             _terminal.comparison(example.comparison, title=example.title, most=5)
             _terminal.verdict(example.comparison)
+    write_page(made := str(Path(folder) / NAME), post_presets(), force=True)
     if as_json:
-        emit(**of_demo(examples))
+        emit(**of_demo(examples, made))
     else:
-        _terminal.files([path for example in examples for path in example.paths])
+        _terminal.files([path for example in examples for path in example.paths], page=made)
     sys.exit(0 if all(e.comparison.agree for e in examples) else 1)
 
 

@@ -7,6 +7,7 @@ Importing this room loads NumPy and nothing else from outside the standard libra
 """
 
 from .read import Batch, read_batch, read_vector
+from .stream import Stream, open_stream, stream_of
 from .write import write_atomically
 
-__all__ = ["Batch", "read_batch", "read_vector", "write_atomically"]
+__all__ = ["Batch", "Stream", "open_stream", "read_batch", "read_vector", "stream_of", "write_atomically"]

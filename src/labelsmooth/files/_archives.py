@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import zipfile
-from collections.abc import Collection, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,21 @@ def read_numpy(path: Path, wanted: Collection[str]) -> Arrays:
             raise InputError("holds Python objects, which are never unpickled: save arrays of numbers") from error
 
 
+def map_numpy(path: Path) -> NDArray[Any]:
+    """A .npy file as an array that is read from the disk where it is used: it may be larger than the memory."""
+    _guard.check_file(path, limit=False)
+    with _guard.reading("a NumPy file"):
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            if "Python objects" not in str(error):
+                raise
+            raise InputError("holds Python objects, which are never unpickled: save arrays of numbers") from error
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"logits are of dtype {array.dtype}, numbers were expected (save bfloat16 as float32)")
+    return array
+
+
 def read_safetensors(path: Path, _wanted: Collection[str]) -> Arrays:
     purpose = "reading .safetensors"
     safetensors = _optional("safetensors", "safetensors", "files", purpose)
@@ -143,6 +158,54 @@ def read_parquet(path: Path, _wanted: Collection[str]) -> Table | Arrays:
         if any(len(columns.get(key, ())) and isinstance(columns[key][0], list) for key in LOGITS_KEYS):
             return dict(columns)
         return Table(tuple(map(str.strip, names)), tuple(columns.values()), lambda row: f"row {row + 1}")
+
+
+class ParquetRows:
+    """A Parquet file of which some rows at a time are in memory: columns of numbers, or one column of lists."""
+
+    def __init__(self, path: Path) -> None:
+        self._parquet = _optional("pyarrow.parquet", "pyarrow", "files", "reading .parquet")
+        self._path = path
+        with self._opened() as file:
+            self.rows: int = file.metadata.num_rows
+            self._names: list[str] = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
+        first = self.head() if self.rows else {}
+        lists = [] if isinstance(first, Table) else [len(first[key][0]) for key in LOGITS_KEYS if key in first]
+        self.width: int = max(lists, default=len(self._names))
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        # With a buffer, a column is read as it is used and not a whole group of rows at once.
+        with _guard.reading("a Parquet file"), closing(self._parquet.ParquetFile(self._path, buffer_size=1 << 16)) as f:
+            yield f
+
+    def head(self) -> Table | Arrays:
+        """The first row, in the form that `read_parquet` gives."""
+        with self._opened() as file:
+            batch = next(file.iter_batches(batch_size=1, columns=self._names))
+        columns = {name: batch.column(name).to_pylist() for name in self._names}
+        if any(isinstance(columns.get(key, [None])[0], list) for key in LOGITS_KEYS):
+            return dict(columns)
+        return Table(tuple(map(str.strip, self._names)), tuple(columns.values()), lambda row: f"row {row + 1}")
+
+    def column(self, name: str) -> Sequence[Any]:
+        """One column whole."""
+        with self._opened() as file:
+            return _arrow_column(file.read(columns=[self._name(name)]).column(0))
+
+    def blocks(self, names: Sequence[str], rows: int) -> Iterator[NDArray[np.float64]]:
+        """Columns of numbers, or the one column of lists, as (n, K) with n up to `rows`."""
+        wanted = [self._name(name) for name in names]
+        with self._opened() as file:
+            for batch in file.iter_batches(batch_size=rows, columns=wanted):
+                columns = [batch.column(name) for name in wanted]
+                if len(wanted) == 1:
+                    yield np.asarray(columns[0].flatten().to_numpy(zero_copy_only=False)).reshape(len(batch), -1)
+                else:
+                    yield np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
+
+    def _name(self, stripped: str) -> str:
+        return next(name for name in self._names if name.strip() == stripped)
 
 
 def _arrow_column(column: Any) -> Sequence[Any]:

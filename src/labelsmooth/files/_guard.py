@@ -22,8 +22,8 @@ MAX_WORKBOOK_BYTES = 256 * 1024**2  # a workbook is XML: openpyxl needs many tim
 MAX_ENTRIES = 2_000  # of a zip archive
 
 
-def check_file(path: Path) -> None:
-    """Refuses what is missing, no file, empty or too large, before anything is read."""
+def check_file(path: Path, *, limit: bool = True) -> None:
+    """Refuses what is missing, no file, empty or (unless it will be read in parts) too large, before anything is read."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -34,7 +34,7 @@ def check_file(path: Path) -> None:
         raise InputError("is a directory, a file was expected")
     if not stat.S_ISREG(status.st_mode):
         raise InputError("is not a regular file: give - to read standard input")
-    check_size(status.st_size, MAX_BYTES)
+    check_size(status.st_size, MAX_BYTES if limit else sys.maxsize)
 
 
 def check_size(size: int, limit: int, verb: str = "holds") -> None:

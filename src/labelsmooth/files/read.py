@@ -43,6 +43,31 @@ class Batch:
     extra: Mapping[str, NDArray[np.float64]]  # losses, weight, prior and the named columns
     source: str  # what the user typed
 
+    def first(self, rows: int) -> Batch:
+        r"""The first rows, or all if there are no more: as if the file ended there.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> path = pathlib.Path(tempfile.mkdtemp(), "batch.csv")
+            >>> _ = path.write_text("label,cat,dog\ncat,2.5,0.5\ndog,1.0,-1.0\n")
+            >>> read_batch(path).first(1).logits.tolist()
+            [[2.5, 0.5]]
+        """
+        return replace(
+            self,
+            logits=self.logits[:rows],
+            labels=None if self.labels is None else self.labels[:rows],
+            soft_labels=None if self.soft_labels is None else self.soft_labels[:rows],
+            row_names=self.row_names[:rows],
+            extra={
+                name: values if _one_a_class(name, values) else values[:rows] for name, values in self.extra.items()
+            },
+        )
+
+
+def _one_a_class(name: str, values: NDArray[np.float64]) -> bool:
+    return name == "weight" or (name == "prior" and values.ndim == 1)
+
 
 def read_batch(
     path: str | Path,

@@ -7,15 +7,17 @@ two derivations that meet are the proof.
 
 import torch
 
-from . import _cpu
+from . import _cpu, _triton
 from .functional import cross_entropy
 from .linear import LinearLabelSmoothingCrossEntropy, linear_cross_entropy
 from .module import LabelSmoothingCrossEntropy, LossParts, loss_parts
+from .trainer import compute_loss_func
 
 __all__ = [
     "LabelSmoothingCrossEntropy",
     "LinearLabelSmoothingCrossEntropy",
     "LossParts",
+    "compute_loss_func",
     "cross_entropy",
     "kernels",
     "linear_cross_entropy",
@@ -28,7 +30,7 @@ def kernels() -> dict[str, str]:
 
     Example:
         >>> sorted(kernels())
-        ['cpu', 'other devices']
+        ['cpu', 'cuda', 'other devices']
 
     """
-    return {"cpu": _cpu.described(), "other devices": f"plain torch {torch.__version__}"}
+    return {"cpu": _cpu.described(), "cuda": _triton.described(), "other devices": f"plain torch {torch.__version__}"}

@@ -1,10 +1,11 @@
-"""The native CPU kernel as torch's autograd sees it: when it serves, and what its backward is.
+"""The native kernels as torch's autograd sees them: when they serve, and what their backward is.
 
 What shaped it:
 
 - The forward keeps three numbers a row, the backward writes the gradient from the logits. A second backward, another
   grad_output and GradScaler are therefore right, and nothing of the size of the logits lives in between.
 - In eager mode an autograd.Function calls the library itself; under torch.compile two operators do (`_cpu_operators.py`).
+  Which library is the device's affair (`_libraries.py`); only the plain case below is the CPU's alone.
 - What the kernel cannot do is left to plain torch: gradients for anything but the logits, function transforms, forward
   mode, exporting (`serves`); double backward and batched gradients (inside the backward).
 - Writing over somebody's logits is refused where autograd could not tell, and told to autograd where it could: the
@@ -24,6 +25,7 @@ from . import _cpu_library as library
 from . import _eager
 from ._cpu_library import available, described
 from ._cpu_operators import row_losses_operator
+from ._libraries import LIBRARIES, library_of
 from ._options import Charge
 
 __all__ = ["at_once", "available", "described", "row_losses", "row_losses_in_place", "serves"]
@@ -37,18 +39,21 @@ LEAF = (
     "inplace=True would overwrite a leaf that requires a gradient, or a view of one: drop inplace, or pass logits that "
     "were computed from it"
 )
+# Whether the graph stays for another backward. Not public; where a torch has it not, every graph is treated as kept.
+_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)  # noqa: SLF001
 _TENSORS = {Tensor, nn.Parameter}  # a subclass may be anything
 
 
 def serves(logits: Tensor, label: Tensor, charge: Charge) -> bool:
     """Say whether the kernel can compute this loss."""
-    if logits.device.type != "cpu" or not available() or logits.dtype not in library.DTYPES or not logits.numel():
+    there = library_of(logits.device.type)
+    if there is None or logits.dtype not in there.DTYPES or not logits.numel():
         return False
     if torch.compiler.is_compiling():
         plain = not torch.compiler.is_exporting()  # what is exported must run without us
     else:
         plain = type(logits) in _TENSORS and _nobody_listens() and logits.layout == torch.strided
-    return plain and not any(isinstance(x, Tensor) and (x.requires_grad or x.device.type != "cpu")
+    return plain and not any(isinstance(x, Tensor) and (x.requires_grad or x.device != logits.device)
                              for x in (label, *charge))  # fmt: skip
 
 
@@ -74,7 +79,7 @@ def row_losses(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
     elif logits.requires_grad and torch.is_grad_enabled():
         loss = _Rows.apply(logits, label, charge, False)  # type: ignore[no-untyped-call]
     else:
-        loss = library.forward(logits, label, charge)[0]
+        loss, _ = LIBRARIES[logits.device.type].forward(logits, label, charge)
     return _above_floor(loss, label, charge, logits.shape[-1])
 
 
@@ -96,7 +101,8 @@ def _above_floor(loss: Tensor, label: Tensor, charge: Charge, classes: int) -> T
 class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, label: Tensor, charge: Charge, inplace: bool) -> Tensor:
-        loss, stats = library.forward(logits, label, charge)
+        loss: Tensor
+        loss, stats = LIBRARIES[logits.device.type].forward(logits, label, charge)
         ctx.save_for_backward(logits, label, stats, *(x for x in charge if isinstance(x, Tensor)))
         ctx.charge, ctx.inplace = charge, inplace
         return loss
@@ -108,7 +114,8 @@ class _Rows(torch.autograd.Function):
             return _overwrite(up, logits, label, stats, ctx.charge), None, None, None
         if _needs_plain_torch(up):
             return _differentiable(up, logits, label, ctx.charge), None, None, None
-        return library.backward(up, logits, label, stats, ctx.charge), None, None, None
+        gradient: Tensor = LIBRARIES[logits.device.type].backward(up, logits, label, stats, ctx.charge)
+        return gradient, None, None, None
 
 
 def _differentiable(up: Tensor, logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
@@ -124,7 +131,8 @@ def _overwrite(up: Tensor, logits: Tensor, label: Tensor, stats: Tensor, charge:
     if _needs_plain_torch(up):
         raise RuntimeError(NOT_TWICE)
     gradient = logits.detach()
-    library.call(library.GRADIENT, gradient, label, charge, stats=stats, gradient=gradient, up=up)
+    there = LIBRARIES[logits.device.type]
+    there.call(library.GRADIENT, gradient, label, charge, stats=stats, gradient=gradient, up=up)
     torch.autograd.graph.increment_version(logits)
     return gradient
 
@@ -170,7 +178,7 @@ def at_once(logits: Tensor, label: Tensor, charge: Charge, reduce: Callable[[Ten
     if torch.compiler.is_compiling() or not (logits.requires_grad and torch.is_grad_enabled()):
         return reduce(row_losses(logits, label, charge))
     with torch.enable_grad():
-        rows = torch.zeros(label.shape[: logits.dim() - 1], dtype=_eager.wide(logits.dtype), requires_grad=True)
+        rows = logits.new_zeros(label.shape[: logits.dim() - 1], dtype=_eager.wide(logits.dtype)).requires_grad_()
         (up,) = torch.autograd.grad(reduce(rows), rows)
     once: Tensor = _AtOnce.apply(logits, label, charge, up, reduce)  # type: ignore[no-untyped-call]
     return once
@@ -181,7 +189,7 @@ class _AtOnce(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, label: Tensor, charge: Charge, up: Tensor, reduce: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        loss, gradient = library.forward_and_backward(up, logits, label, charge)
+        loss, gradient = LIBRARIES[logits.device.type].forward_and_backward(up, logits, label, charge)
         ctx.save_for_backward(gradient)
         return reduce(_above_floor(loss, label, charge, logits.shape[-1]))
 
@@ -196,4 +204,9 @@ def _pushed(ctx: Any, push: Tensor) -> Tensor:
         raise RuntimeError(ONLY_ONCE)
     gradient: Tensor = ctx.saved_tensors[0]
     # A view shares the version counter: whoever writes into .grad and then runs a second backward is told so.
-    return gradient * push if push.item() != 1 else gradient.view_as(gradient)
+    if push.device.type == "cpu":
+        return gradient * push if push.item() != 1 else gradient.view_as(gradient)
+    if _kept():
+        return gradient * push
+    LIBRARIES[push.device.type].multiply(gradient, push)  # to look at `push` would wait for the device
+    return gradient.view_as(gradient)

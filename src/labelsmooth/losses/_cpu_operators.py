@@ -1,4 +1,4 @@
-"""The native kernel as torch's operators: what a graph holds that torch.compile has made.
+"""The native kernels as torch's operators: what a graph holds that torch.compile has made.
 
 Two operators, loss and gradient, in the numbers of `Charge`; in eager mode `_cpu.py` reaches the library without them,
 because the dispatcher would cost more than a small loss.
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _cpu_library, _eager
+from . import _eager
+from ._libraries import LIBRARIES
 from ._options import Charge
 
 _OPERATORS: Any = torch.library.Library("labelsmooth", "DEF")  # type: ignore[no-untyped-call]
@@ -42,11 +43,13 @@ def row_losses_operator(logits: Tensor, label: Tensor, charge: Charge) -> Tensor
 
 
 def _row_losses(logits: Tensor, label: Tensor, *flat: Any) -> tuple[Tensor, Tensor]:
-    return _cpu_library.forward(logits, label, _charge(*flat))
+    found: tuple[Tensor, Tensor] = LIBRARIES[logits.device.type].forward(logits, label, _charge(*flat))
+    return found
 
 
 def _row_gradient(up: Tensor, stats: Tensor, logits: Tensor, label: Tensor, *flat: Any) -> Tensor:
-    return _cpu_library.backward(up, logits, label, stats, _charge(*flat))
+    found: Tensor = LIBRARIES[logits.device.type].backward(up, logits, label, stats, _charge(*flat))
+    return found
 
 
 def _shapes_of_losses(logits: Tensor, _label: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
@@ -72,8 +75,9 @@ def _through(ctx: Any, up: Tensor, _stats: Tensor) -> tuple[Tensor | None, ...]:
     return gradient, *[None] * (len(inputs) - 1)
 
 
-_OPERATORS.impl("row_losses", _row_losses, "CPU")
-_OPERATORS.impl("row_gradient", _row_gradient, "CPU")
+for _device in ("CPU", "CUDA"):
+    _OPERATORS.impl("row_losses", _row_losses, _device)
+    _OPERATORS.impl("row_gradient", _row_gradient, _device)
 torch.library.register_fake("labelsmooth::row_losses", _shapes_of_losses, lib=_OPERATORS)
 torch.library.register_fake("labelsmooth::row_gradient", _shape_of_gradient, lib=_OPERATORS)
 torch.library.register_autograd("labelsmooth::row_losses", _through, setup_context=_save, lib=_OPERATORS)

@@ -22,15 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name the whole world uses
 
 from . import _eager
-from ._cpu import _needs_plain_torch
+from ._cpu import _kept, _needs_plain_torch
 from ._linear import NOTHING, Wanted, losses_and_gradients
 from ._linear_blocks import by_classes, gradients_by_classes
 from ._linear_operators import losses_operator, total_operator
 from ._linear_products import TILE, Head, Plan
 from ._options import Charge, counted
-
-# Not public; where a torch has it not, every graph is treated as one that is kept.
-_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)  # noqa: SLF001
 
 
 def row_losses(head: Head, label: Tensor, charge: Charge) -> Tensor:
@@ -135,6 +132,8 @@ def _times(gradient: Tensor | None, factor: Tensor, like: Tensor | None, *, kept
 def _rounded_product(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     """Multiply in the wide dtype and round once; in pieces, since a product of that size would stand there as a whole."""
     rounded = torch.empty_like(gradient, dtype=dtype)
+    if gradient.device.type == "cuda":  # rounds on the way out, with nothing in between
+        return torch.mul(gradient, factor, out=rounded)
     step = max(1, TILE // (gradient[0].numel() * gradient.itemsize))
     for start in range(0, gradient.shape[0], step):
         some = slice(start, start + step)

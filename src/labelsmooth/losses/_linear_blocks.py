@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from . import _cpu_library as library
+from ._libraries import library_of
 from ._linear import (
     LEAST,
     LEAST_CHUNK,
@@ -31,13 +32,12 @@ from ._linear import (
     wide_bytes,
 )
 from ._linear_products import Head, add_product
-from ._linear_rows import native
 from ._options import Charge
 
 
 def by_classes(head: Head, wanted: Wanted) -> bool:
-    """Say whether the sums of a head's gradient are too large to be held."""
-    if not wanted.weight or head.plan.positions > 1 or not native(head.hidden.device.type):
+    """Say whether the sums of a head's gradient are too large to be held, where a kernel takes some classes of a row."""
+    if not wanted.weight or head.plan.positions > 1 or library_of(head.hidden.device.type) is not library:
         return False
     return wide_bytes(head) > 0 and wide_bytes(head) + LEAST_CHUNK + LIBRARY > may_take(head)
 

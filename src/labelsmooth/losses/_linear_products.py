@@ -19,6 +19,9 @@ from torch import Tensor
 from . import _eager
 
 TILE = 4 * 2**20  # bytes of the weight that are widened at a time
+TILE_ELSEWHERE = 256 * 2**20  # a GPU that is given little at a time waits for the next little
+# From 2.10 on a product of half-precision matrices on CUDA can be added to float32 (pytorch/pytorch#167931).
+ADDS_FLOAT32 = torch.__version__ >= "2.10"  # compares versions, and not letters
 
 
 def _fast_on_cpu() -> frozenset[torch.dtype]:
@@ -111,7 +114,15 @@ def add_product(total: Tensor, gradient: Tensor, hidden: Tensor, *, first: bool)
         else:
             total.addmm_(gradient.t(), hidden)
         return
-    step = max(1, TILE // (hidden.shape[1] * total.itemsize))
+    on_cpu = gradient.device.type == "cpu"
+    if gradient.device.type == "cuda" and ADDS_FLOAT32:
+        # The product's own accumulators are float32, and what is there is where they begin.
+        if first:
+            torch.mm(gradient.t(), hidden, out_dtype=total.dtype, out=total)
+        else:
+            torch.addmm(total, gradient.t(), hidden, out_dtype=total.dtype, out=total)
+        return
+    step = max(1, (TILE if on_cpu else TILE_ELSEWHERE) // (hidden.shape[1] * total.itemsize))
     for start in range(0, total.shape[0], step):
         at = slice(start, start + step)
         part = gradient[:, at].t() @ hidden

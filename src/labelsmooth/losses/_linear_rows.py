@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import _cpu_library as library
 from . import _eager
+from ._cpu_library import BOTH, LOSS
+from ._libraries import library_of
 from ._options import Charge, Mass
 
 Rows = slice | Tensor  # which rows: a range, or their numbers
@@ -30,19 +31,20 @@ def losses_in_place(z: Tensor, label: Tensor, charge: Charge, up: Tensor | None,
         stats: (3, n), where the native kernel leaves what it can make a gradient from.
 
     """
-    if not native(z.device.type):
+    library = library_of(z.device.type)
+    if library is None:
         return _plain(z, label, charge, up)
-    loss = torch.empty(z.shape[0], dtype=_eager.wide(z.dtype))
+    loss = z.new_empty(z.shape[0], dtype=_eager.wide(z.dtype))
     if up is None:
-        library.call(library.LOSS, z, label, charge, loss=loss, stats=stats)
+        library.call(LOSS, z, label, charge, loss=loss, stats=stats)
     else:
-        library.call(library.BOTH, z, label, charge, loss=loss, stats=stats, gradient=z, up=up)
+        library.call(BOTH, z, label, charge, loss=loss, stats=stats, gradient=z, up=up)
     return loss - _eager.floor(label, charge, like=loss, classes=z.shape[1]) if charge.minus_floor else loss
 
 
 def native(device: str) -> bool:
-    """Say whether the native kernel computes there."""
-    return device == "cpu" and library.available()
+    """Say whether a native kernel computes there."""
+    return library_of(device) is not None
 
 
 def _plain(z: Tensor, label: Tensor, charge: Charge, up: Tensor | None) -> Tensor:

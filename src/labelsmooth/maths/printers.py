@@ -1,4 +1,6 @@
-"""Four ways to write a step: spreadsheet formula, LaTeX, JavaScript, and plain text for a terminal. One tree.
+"""Ways to write a step: spreadsheet formula, LaTeX, JavaScript, and plain text for a terminal. One tree.
+
+MathML, the notation of browsers, stands in `mathml.py`.
 
 The printers differ in atoms, signs and calls, not in recursion: `_infix` with one table of precedences serves them all. A
 printer never simplifies and never rewrites: it prints the tree it is given, in the order it was written, so that the same
@@ -29,6 +31,7 @@ class Dialect:
     number: Callable[[float], str]
     signs: Mapping[str, str]
     call: Callable[[Expr, Callable[[Expr], str]], str]
+    group: Callable[[str], str] = "({})".format
 
 
 def _infix(x: Expr, dialect: Dialect) -> str:
@@ -47,7 +50,7 @@ def _infix(x: Expr, dialect: Dialect) -> str:
     for place, arg in enumerate(x.args):
         mine, its = BINDS[x.op], BINDS.get(arg.op, 9) if arg.op in dialect.signs else 9
         needs = its < mine or (place > 0 and its == mine) or (arg.op == "neg" and (place > 0 or x.op == "neg"))
-        inner.append(f"({write(arg)})" if needs else write(arg))
+        inner.append(dialect.group(write(arg)) if needs else write(arg))
     sign = dialect.signs[x.op]
     return sign + inner[0] if x.op == "neg" else sign.join(inner)
 
@@ -229,13 +232,26 @@ const largest = (size, f) => { let top = -Infinity; for (let i = 0; i < size; i+
 
 def javascript_module(chain: Chain) -> str:
     """Write a chain as an ES module with one function, `chain(given)`, that returns every value by its word."""
-    lines = [f"  // {s.says}\n  {_assignment(s)};" for s in chain.steps]
-    return (
-        JS_HEAD
-        + "export function chain(given) {\n  const v = { ...given };\n"
-        + "\n".join(lines)
-        + "\n  return v;\n}\n"
-    )
+    return JS_HEAD + "export " + javascript_function("chain", chain)
+
+
+def javascript_function(name: str, chain: Chain) -> str:
+    """Write a chain as a function of the values it starts from; it needs the three of `JS_HEAD`.
+
+    >>> from .case import K, eps
+    >>> from .expr import step
+    >>> from .case import Case, Chain
+    >>> print(javascript_function("off", Chain(Case(), (step("off", "o", "o", eps / K, "share of a class"),))))
+    function off(given) {
+      const v = { ...given };
+      // share of a class
+      v.off = v.epsilon / v.n_classes;
+      return v;
+    }
+    <BLANKLINE>
+    """
+    lines = [f"  // {s.says}\n  {_assignment(s)};\n" for s in chain.steps]
+    return f"function {name}(given) {{\n  const v = {{ ...given }};\n{''.join(lines)}  return v;\n}}\n"
 
 
 def _assignment(s: Named) -> str:

@@ -104,7 +104,8 @@ def make_book(
         placed = place_chain(compact_chain(problem.case), rows, classes)
     if placed.formulas > FORMULA_LIMIT:
         raise ValueError(
-            f"{rows:,} rows of {classes:,} classes need {placed.formulas:,} formulas, the limit is {FORMULA_LIMIT:,}: take fewer"
+            f"{rows:,} rows of {classes:,} classes need {placed.formulas:,} formulas, the limit is {FORMULA_LIMIT:,}: "
+            "take fewer (--rows)"
         )
     if placed.end >= MAX_ROWS or placed.width + MARKS > MAX_COLUMNS:
         raise ValueError(
