@@ -28,7 +28,7 @@ pytest.importorskip("triton", reason="the GPU kernel needs Triton: pip install '
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 from charges import NAMES, draw, exact, labels, shares, variants  # noqa: E402
-from labelsmooth.losses import _cpu, _eager, _triton, cross_entropy, linear_cross_entropy  # noqa: E402
+from labelsmooth.losses import _cpu, _cpu_plain, _eager, _triton, cross_entropy, linear_cross_entropy  # noqa: E402
 from labelsmooth.losses._libraries import LIBRARIES  # noqa: E402
 from labelsmooth.losses._options import Charge  # noqa: E402
 from test_losses_functional_laws import DECLARED, NOT_DECLARED, THE_LAWS, Loss, batches  # noqa: E402
@@ -51,7 +51,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
         pytest.skip("TRITON_INTERPRET is not 1: Triton compiles here and does not interpret")
     interpret_quickly(monkeypatch)
     monkeypatch.setitem(LIBRARIES, "cpu", _triton)
-    monkeypatch.setattr(_cpu, "plain_loss", lambda *_: None)  # the CPU's alone
+    monkeypatch.setattr(_cpu_plain, "plain_loss", lambda *_: None)  # the CPU's alone
     return "cpu"
 
 

@@ -208,6 +208,5 @@ def _pushed(ctx: Any, push: Tensor) -> Tensor:
         return gradient * push if push.item() != 1 else gradient.view_as(gradient)
     if _kept():
         return gradient * push
-    # To look at `push` would wait for the device, which therefore looks itself.
-    LIBRARIES[push.device.type].multiply(gradient, push)
+    LIBRARIES[push.device.type].multiply(gradient, push)  # to look at `push` would wait for the device
     return gradient.view_as(gradient)
