@@ -44,7 +44,7 @@ MARKS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", NOT_DECIDED: "?"}
 
 def write_report(study: Study, path: Path, *, force: bool) -> None:
     """Writes the page; `force` replaces an existing file."""
-    from labelsmooth import __version__
+    from labelsmooth._version import __version__
 
     jinja = extra("jinja2", "the report")
     environment = jinja.Environment(
