@@ -36,6 +36,7 @@ def test_a_table_the_verdicts_and_where_the_report_is(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_json_has_runs_and_summary(tmp_path: Path) -> None:
     done = run("-o", tmp_path / "out", *TINY, "--json")
     told = json.loads(done.stdout)

@@ -215,9 +215,11 @@ def read_study(path: str | Path) -> Study:
 
     Example:
         >>> import tempfile
-        >>> done = run_study(tempfile.mkdtemp(), sets=["digits"], seeds=1, epsilons=[0.1], epochs=1)
-        >>> read_study(done.path).mean("digits", 0.1, "accuracy") == done.mean("digits", 0.1, "accuracy")
-        True
+        >>> run = {"settings": {"name": "digits", "label_smoothing": 0.1, "seed": 0}, "measures": {"accuracy": 0.9}}
+        >>> file = Path(tempfile.mkdtemp(), "study.json")
+        >>> _ = file.write_text(json.dumps({"schema_version": 1, "runs": [run]}))
+        >>> read_study(file).mean("digits", 0.1, "accuracy")
+        0.9
     """
     file = Path(path)
     try:
