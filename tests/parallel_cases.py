@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from agree import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, LossAndGradient, agree, agree_result
 from cases import MEANINGS, SOFTMAX_FAMILIES, examples
-from labelsmooth.losses import _cpu, _parallel_losses, _parallel_rows, cross_entropy
+from labelsmooth.losses import _cpu, _parallel_losses, _parallel_rows, cross_entropy, linear_cross_entropy
 from labelsmooth.maths.conventions import FAMILIES
 from ranks import gathered
 from test_losses_functional_laws import (
@@ -445,6 +445,41 @@ def compiled(rank: int, ranks: int) -> None:
             patch.setitem(globals(), "cross_entropy", lambda z, compiled=compiled, **k: (
                 compiled if "group" in k else cross_entropy_itself)(z, **k))  # fmt: skip
             on_ranks(replace(problem, words={**problem.words, **words}), rank, ranks, what=f"{[*words]}")
+
+
+@case("a column-parallel layer: gradients of input, weight and bias")
+def column_parallel(rank: int, ranks: int) -> None:
+    N, K, D = 9, 23, 5
+    layer = [draw(0, N, D), draw(1, K, D), draw(2, K)]
+    target, prior = torch.arange(N), unigram(K)
+
+    def run(x: Any, weight: Any, bias: Any, **sharded: Any) -> list[Any]:
+        leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
+        loss = linear_cross_entropy(leaves[0], leaves[1], target, linear_bias=leaves[2], label_smoothing=0.1, prior=prior,
+                                    **sharded)  # fmt: skip
+        loss.backward()
+        return [loss.detach(), *(t.grad for t in leaves)]
+
+    cut = even(K, ranks)
+    at = slice(sum(cut[:rank]), sum(cut[: rank + 1]))
+    loss, *found = run(layer[0], layer[1][at], layer[2][at], group=groups.WORLD, class_sizes=cut)
+    exact, *truth = run(*layer)
+    everyone = [gathered(t, ranks) for t in (loss, *found)]
+    for other in everyone[0]:
+        agree(other, exact, budget=FLOAT64, what="loss")
+    for other in everyone[1]:
+        agree(other, truth[0], budget=FLOAT64, what="gradient of the input")
+    for parts, whole in zip(everyone[2:], truth[1:], strict=True):
+        agree(torch.cat(parts), whole, budget=FLOAT64, what="gradient of weight or bias")
+
+
+@case("validate=True sees that a rank has other targets")
+def other_targets(rank: int, ranks: int) -> None:
+    z = draw(0, 4, 2 * ranks)[:, 2 * rank : 2 * rank + 2]
+    words: dict[str, Any] = {"group": groups.WORLD, "class_sizes": [2] * ranks, "validate": True}
+    cross_entropy(z, torch.arange(4), **words)
+    with pytest.raises(ValueError, match="rank 1 of the group has another target than rank 0"):
+        cross_entropy(z, torch.arange(4) if rank != 1 else torch.tensor([0, 1, 3, 2]), **words)
 
 
 # DTensor --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  the name the whole world uses
 
 from . import _checks
 from ._options import Words
@@ -49,3 +51,35 @@ def _on_a_mesh(input: Any, target: Tensor, words: Words) -> Tensor:  # noqa: A00
     rows = row_losses(z, target, words, shards, across)
     loss = reduced(rows)
     return layout.whole_rows(loss) if words.reduction == "none" else layout.total(loss)
+
+
+# With a linear layer before it ----------------------------------------------------------------------------------------
+
+
+def linear_cross_entropy(
+    x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, words: Words, chunk_rows: int | None
+) -> Tensor:
+    """Give the loss of a column-parallel layer; this rank's logits are held."""
+    if type(weight).__name__ == "DTensor" or weight.dim() != 2 or chunk_rows is not None:
+        raise ValueError("with its classes split, linear_weight is a plain (K_r, D) tensor with group, and chunk_rows has "
+                         "no place; of a DTensor give cross_entropy the logits")  # fmt: skip
+    logits = F.linear(_Same.apply(x, words.group), weight, bias)  # type: ignore[no-untyped-call]
+    return cross_entropy(logits, target, words)
+
+
+class _Same(torch.autograd.Function):
+    """What is the same on all ranks, each of which has a part of its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None]:
+        from torch.distributed import _functional_collectives as functional
+
+        whole: Tensor = functional.wait_tensor(  # type: ignore[no-untyped-call]
+            functional.all_reduce(up.contiguous(), "sum", ctx.group)
+        )
+        return whole, None
