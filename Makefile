@@ -14,7 +14,7 @@ TWO := -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check test bench diagnose-table frameworks golden clean engines
+.PHONY: help demo check test bench bench-gpu diagnose-table frameworks golden clean engines
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,9 +31,14 @@ check: .venv/.dev  ## format, lint, types and the quick tests; under two minutes
 test: engines .venv/.dev  ## every test, with nothing skipped
 	LABELSMOOTH_REQUIRE=1 $(BIN)/pytest -ra $(TWO)
 
-bench: .venv/.dev  ## every benchmark in benchmarks/, one after the other
+bench: .venv/.dev  ## every benchmark in benchmarks/ but the GPU's, one after the other
 	@ls benchmarks/bench_*.py >/dev/null 2>&1 || { echo "nothing to run: there is no benchmarks/bench_*.py"; exit 1; }
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(filter-out benchmarks/bench_gpu.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+bench-gpu: .venv/.dev  ## on a machine with an NVIDIA GPU: the tests that need one, and the GPU's benchmark; RECORD=1 writes
+	$(BIN)/python benchmarks/bench_gpu.py --tiny
+	TRITON_INTERPRET=0 $(BIN)/pytest -q -m gpu tests
+	$(BIN)/python benchmarks/bench_gpu.py $(if $(RECORD),--record)
 
 diagnose-table: .venv/.dev  ## how often a diagnosis is right, measured anew and written into docs/diagnose.md
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/diagnose_table.py --write

@@ -63,9 +63,9 @@ def run(kind: str, rows: int, classes: int, runs: int) -> dict[str, Any]:
     return {"seconds": seconds, "peak": peak_mb(), "hypotheses": found.hypotheses}
 
 
-def child(job: list[Any]) -> dict[str, Any]:
+def child(job: list[Any], script: str = __file__) -> dict[str, Any]:
     """Run one case in a fresh process, on one core."""
-    command = [sys.executable, __file__, "--child", json.dumps(job)]
+    command = [sys.executable, script, "--child", json.dumps(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
@@ -73,7 +73,7 @@ def child(job: list[Any]) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def record(cases: Cases, file: Path) -> None:
+def record(cases: Cases, file: Path, benchmark: str = Path(__file__).stem) -> None:
     """Append a line for each case."""
     there = file.is_file()
     with file.open("a", encoding="utf-8", newline="") as stream:
@@ -85,7 +85,7 @@ def record(cases: Cases, file: Path) -> None:
             peak = "" if case.peak is None else f"{case.peak:.0f}"
             numbers = (f"{seconds:.4g}" for seconds in case.percentiles)
             today = datetime.now(UTC).date().isoformat()
-            lines.writerow([today, Path(__file__).stem, case.name, *numbers, "s", peak, *who])
+            lines.writerow([today, benchmark, case.name, *numbers, "s", peak, *who])
 
 
 def main(arguments: list[str] | None = None) -> int:

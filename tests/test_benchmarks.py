@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from agree import FLOAT64, agree
 
-SCRIPTS = sorted((Path(__file__).parent.parent / "benchmarks").glob("bench_*.py"))
+SCRIPTS = sorted(
+    script for script in (Path(__file__).parent.parent / "benchmarks").glob("bench_*.py") if script.stem != "bench_gpu"
+)
 HEADER = "date,benchmark,case,p20,p50,p80,unit,peak_mb,device,python,versions,commit"
 
 
@@ -142,3 +145,69 @@ def test_a_missed_target_is_called_so(bench: Any) -> None:
 def test_a_child_that_fails_ends_the_benchmark_with_its_message(bench: Any) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)recalculate failed: .*no_such_book\.xlsx"):
         bench.child(["recalculate", "no_such_book.xlsx", "ironcalc"])
+
+
+# The GPU's ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bench_gpu(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for library in ("torch", "xlsxwriter", "ironcalc"):
+        pytest.importorskip(library)
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    return _bench(root, "bench_gpu")
+
+
+def test_without_a_gpu_its_benchmark_says_so_in_a_line(
+    bench_gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_gpu, "gpu", lambda: None)
+    assert bench_gpu.main(["--tiny"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "no GPU that PyTorch can use" in err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_with_another_clock_the_gpus_benchmark_goes_all_its_way_on_a_cpu(
+    bench_gpu: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ways, tables and records; events and the memory's peak are the device's."""
+
+    def clock(way: Any) -> float:
+        start = time.perf_counter()
+        way()
+        return time.perf_counter() - start
+
+    monkeypatch.setattr(bench_gpu, "gpu", lambda: "a device")
+    monkeypatch.setattr(bench_gpu, "clock", clock)
+    monkeypatch.setattr(bench_gpu, "peak", lambda way: 1e6)
+    monkeypatch.setattr("torch.compile", lambda loss, **_: loss)
+    results = tmp_path / "results.csv"
+    assert bench_gpu.main(["--tiny", "--record", "--results", str(results)], "cpu") == 0
+    printed = capsys.readouterr().out
+    assert "not measured" not in printed
+    with results.open(encoding="utf-8", newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert {line["device"] for line in lines} == {"a device"}
+    for line in lines:
+        assert line["case"].rsplit(": ", 1)[-1] in printed
+        assert 0 < float(line["p20"]) <= float(line["p50"]) <= float(line["p80"])
+    assert {line["peak_mb"] for line in lines} == {"", "1.0"}
+
+
+def test_a_way_of_another_project_that_fails_is_named_and_ours_is_not_excused(
+    bench_gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise ValueError("no such kernel")
+
+    monkeypatch.setattr(bench_gpu, "clock", lambda way: 1.0)
+    found, failed = bench_gpu.times({"copy": lambda: None, "Liger": fails}, 2)
+    assert list(found) == ["copy"]
+    assert failed == {"Liger": "ValueError: no such kernel"}
+    with pytest.raises(ValueError, match="no such kernel"):
+        bench_gpu.times({"ours": fails}, 2)
+    assert "(aim 1.25)" in bench_gpu.verdict(1.3, 1.25)
+    assert bench_gpu.verdict(1.2, 1.25).endswith("+")

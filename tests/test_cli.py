@@ -233,9 +233,11 @@ def test_demo_compares_the_three_examples_and_replaces_its_own_files(tmp_path: P
     assert all(e["agree"] and e["max_abs_difference"] <= FLOAT64 for e in first["examples"])
     agree(first["examples"][1]["losses"], POST, budget=1e-9, what="losses of the post")
     assert all(Path(p).is_file() for p in first["paths"])
+    assert Path(first["paths"][-1]).read_text(encoding="utf-8").startswith("<!doctype html>")
     again = run("demo", "-o", tmp_path / "out")
     assert again.exit_code == 0
     assert "2.1951" in again.stdout
+    assert "page.html in a browser" in " ".join(again.stdout.split())
 
 
 def test_convert_and_conventions_answer() -> None:

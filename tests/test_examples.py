@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,25 @@ def test_the_workbook_is_what_the_script_writes(name: str, fresh: Path) -> None:
 def test_the_page_is_what_the_script_writes(fresh: Path) -> None:
     then, now = ROOT / "examples" / "page.html", fresh / "page.html"
     assert then.read_bytes() == now.read_bytes(), "run python scripts/make_examples.py"
+
+
+@pytest.mark.slow
+def test_the_reports_are_what_the_script_writes(tmp_path: Path) -> None:
+    for library in ("scipy", "matplotlib", "jinja2"):
+        pytest.importorskip(library)
+    script = [sys.executable, str(ROOT / "scripts" / "make_reports.py"), str(tmp_path)]
+    subprocess.run(script, check=True, capture_output=True, timeout=120)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["calibration_report.html", "calibration_report_smoothed.html"]
+    for name in names:
+        # A drawing's coordinates have six digits, whose last another processor may round otherwise.
+        then, now = (
+            re.sub(
+                r"<svg.*?</svg>|labelsmooth [\d.]+", "", (folder / name).read_text(encoding="utf-8"), flags=re.DOTALL
+            )
+            for folder in (ROOT / "examples", tmp_path)
+        )
+        assert then == now, name
 
 
 @pytest.mark.slow

@@ -488,6 +488,6 @@ def test_every_public_name_is_documented_with_an_example() -> None:
 def test_the_bare_make_lists_every_command() -> None:
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     rules = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for command in ("demo", "check", "test", "bench", "frameworks", "golden", "clean"):
+    for command in ("demo", "check", "test", "bench", "bench-gpu", "frameworks", "golden", "clean"):
         assert f"make {command} " in listed
         assert re.search(rf"^{command}:", rules, re.MULTILINE)

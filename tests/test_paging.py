@@ -65,6 +65,9 @@ def test_rows_that_are_not_shown_are_said(tmp_path: Path) -> None:
     (tmp_path / "many.csv").write_text("label,0,1\n" + "\n".join(lines) + "\n", encoding="utf-8")
     done = run(tmp_path / "many.csv", "-o", tmp_path / "page.html")
     assert "12 of 40 rows" in done.stderr
+    few = run(tmp_path / "many.csv", "-o", tmp_path / "few.html", "--rows", "3")
+    assert few.stderr == ""
+    assert presets_of(tmp_path / "few.html")["presets"][0]["labels"] == [0, 1, 0]
 
 
 def test_the_published_losses_are_the_posts_and_the_chains() -> None:

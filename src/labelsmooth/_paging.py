@@ -36,6 +36,7 @@ _OPTIONS = (
     click.option("--labels", default=None, metavar="FILE", help="Labels in a file of their own (for .npy)."),
     click.option("--probs", is_flag=True, help="The file holds probabilities."),
     click.option("--logits", "assume_logits", is_flag=True, help="The file holds logits, whatever they look like."),
+    click.option("--rows", type=click.IntRange(min=1), default=None, metavar="N", help="The first N rows only."),
     force,
     as_json,
 )  # fmt: skip

@@ -261,9 +261,10 @@ def _among_themselves(rows: Rows, sample: Sample) -> _Fit:
     """Temperature and norm of the rows themselves; each row's own T is that of the folds that it is not in."""
     z, y, numbers = sample.arrays()
     place = dealt(len(rows))
-    each: Floats = _values(fold_temperatures(z, y, place[numbers]))[place]
+    temperature = fit_temperature(z, y)
+    each: Floats = _values(fold_temperatures(z, y, place[numbers], near=temperature.value))[place]
     norms = [best_norm(rows.take(place != fold)) for fold in range(FOLDS) if (place != fold).any()]
-    return fit_temperature(z, y), each, norms, None
+    return temperature, each, norms, None
 
 
 def _from_validation(held: Stream, rows: int) -> _Fit:
@@ -272,11 +273,11 @@ def _from_validation(held: Stream, rows: int) -> _Fit:
     seen = observe_blocks(sample.keeping(held.blocks())).rows
     z, y, numbers = sample.arrays()
     place = dealt(held.rows)[numbers]
-    after = observe(z, y, _values(fold_temperatures(z, y, place))[place]).rows
+    temperature = replace(fit_temperature(z, y), rows=held.rows)
+    after = observe(z, y, _values(fold_temperatures(z, y, place, near=temperature.value))[place]).rows
     split = Validation(
         held.rows, m.accuracy(seen.correct), m.nll(seen.label_log_probability), m.nll(after.label_log_probability)
     )
-    temperature = replace(fit_temperature(z, y), rows=held.rows)
     return temperature, np.full(rows, temperature.value), [best_norm(seen)], split
 
 

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 CLASS_BINS = 15
 NORMS = (1, 2, 3, 4, 6)  # the p of the logit norms that are kept; whole numbers, so that powers are products
-BLOCK = 1 << 20  # logits a block, 8 MB an array in float64
+BLOCK = 1 << 18  # logits a block, 2 MB an array in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +111,10 @@ def observe(logits: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 1.0) 
     if t.shape not in {(), (len(z),)} or not (t > 0).all():
         raise ValueError(f"the temperature must be positive, one number or one for each of the {len(z)} rows")
     step = max(BLOCK // z.shape[1], 1)
-    parts = [
+    parts = (
         _reduced(z[i : i + step], y[i : i + step], t if t.ndim == 0 else t[i : i + step], i)
         for i in range(0, len(z), step)
-    ]
+    )
     return joined(parts)
 
 
@@ -136,7 +136,7 @@ def observe_blocks(blocks: Iterable[tuple[ArrayLike, ArrayLike]], temperature: A
         >>> observe_blocks(blocks).rows.rank.tolist()
         [0, 0]
     """
-    return joined(list(_observed(blocks, np.asarray(temperature, dtype=np.float64))))
+    return joined(_observed(blocks, np.asarray(temperature, dtype=np.float64)))
 
 
 def _observed(blocks: Iterable[tuple[ArrayLike, ArrayLike]], temperature: Floats) -> Iterator[Observed]:
@@ -148,20 +148,22 @@ def _observed(blocks: Iterable[tuple[ArrayLike, ArrayLike]], temperature: Floats
         start += len(z)
 
 
-def joined(parts: list[Observed]) -> Observed:
-    """Several parts as one, in their order.
+def joined(parts: Iterable[Observed]) -> Observed:
+    """Several parts as one, in their order. Their class bins are added as they come: of many parts, one table is kept.
 
     Raises:
         ValueError: there are none, or they differ in the number of classes.
     """
-    if not parts:
+    kept: list[Rows] = []
+    classes: ClassBins | None = None
+    for part in parts:
+        kept.append(part.rows)
+        if classes is not None and classes.count.shape != part.classes.count.shape:
+            raise ValueError("blocks of logits must have the same number of classes")
+        classes = part.classes if classes is None else classes + part.classes
+    if classes is None:
         raise ValueError("there are no rows")
-    if len({part.classes.count.shape for part in parts}) > 1:
-        raise ValueError("blocks of logits must have the same number of classes")
-    rows = {field.name: np.concatenate([getattr(p.rows, field.name) for p in parts]) for field in fields(Rows)}
-    classes = parts[0].classes
-    for part in parts[1:]:
-        classes += part.classes
+    rows = {field.name: np.concatenate([getattr(part, field.name) for part in kept]) for field in fields(Rows)}
     return Observed(Rows(**rows), classes)
 
 

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 NAN = float("nan")
 LOWEST, HIGHEST = 0.02, 50.0
 FOLDS = 5
+NEARBY = 0.1  # of log T: how far from the temperature of all rows that of four fifths is looked for first
 WIDEST = 3.0  # an interval whose ends differ by more than this factor does not say which temperature
 FEWEST = 20
 QUANTILE = 1.959963984540054  # of the normal distribution, for 95%
@@ -105,9 +106,11 @@ def cross_fitted(logits: ArrayLike, labels: ArrayLike, folds: int = FOLDS, seed:
 
 
 def fold_temperatures(
-    logits: ArrayLike, labels: ArrayLike, place: NDArray[np.int64], folds: int = FOLDS
+    logits: ArrayLike, labels: ArrayLike, place: NDArray[np.int64], folds: int = FOLDS, *, near: float = NAN
 ) -> list[Temperature]:
     """For each fold, the temperature fitted on the rows of the others; `place` says which fold a row is in.
+
+    `near` is where to look first, the temperature of all rows if it is known: that halves the time and changes nothing.
 
     >>> z = np.eye(3)[[0, 1, 2, 0]]
     >>> [t.usable for t in fold_temperatures(z, [0, 1, 2, 0], np.array([0, 1, 0, 1]), 2)]
@@ -115,7 +118,7 @@ def fold_temperatures(
     """
     z, y = _centred(logits, labels)
     nobody = Temperature(NAN, NAN, NAN, 0, NAN, NAN, "there are no other rows")
-    return [_fitted(z[place != f], y[place != f]) if (place != f).any() else nobody for f in range(folds)]
+    return [_fitted(z[place != f], y[place != f], near) if (place != f).any() else nobody for f in range(folds)]
 
 
 def dealt(rows: int, folds: int = FOLDS, seed: int = 0) -> NDArray[np.int64]:
@@ -137,22 +140,25 @@ def _centred(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.i
     return z, y
 
 
-def _fitted(z: Floats, y: NDArray[np.int64]) -> Temperature:
+def _fitted(z: Floats, y: NDArray[np.int64], near: float = NAN) -> Temperature:
     optimize = extra("scipy.optimize", "fitting a temperature")
     z_label = z[np.arange(len(z)), y]
     before = _nll(z, z_label, 1.0)
     refused = _hopeless(z_label)
-    if not refused:
-        slopes = [_slopes(z, z_label, 1 / t)[0].mean() for t in (HIGHEST, LOWEST)]
-        if slopes[0] >= 0:
+
+    def slope_at(log_T: float) -> float:
+        return float(_slopes(z, z_label, exp(-log_T))[0].mean())
+
+    low, high = log(near) - NEARBY, log(near) + NEARBY
+    if not refused and not (near > 0 and slope_at(low) > 0 > slope_at(high)):
+        low, high = log(LOWEST), log(HIGHEST)
+        if slope_at(high) >= 0:
             refused = f"the NLL still falls at T = {HIGHEST:g}: these logits say no more than chance"
-        elif slopes[1] <= 0:
+        elif slope_at(low) <= 0:
             refused = f"the NLL still falls at T = {LOWEST:g}: nearly every label has the largest logit"
     if refused:
         return Temperature(NAN, NAN, NAN, len(z), before, NAN, refused)
-    found = optimize.brentq(
-        lambda s: _slopes(z, z_label, exp(-s))[0].mean(), log(LOWEST), log(HIGHEST), xtol=1e-10, rtol=1e-12
-    )
+    found = optimize.brentq(slope_at, low, high, xtol=1e-10, rtol=1e-12)
     T = exp(found)
     slope, curvature = _slopes(z, z_label, 1 / T)
     spread = sqrt(float(np.square(slope).mean()) / len(z)) / float(curvature.mean()) * T  # of log T

@@ -98,7 +98,11 @@ def _of_one(run: Assessment) -> tuple[str, None, str, str, float]:
             )
         return "undecided", None, f"{points}, and no temperature can be fitted: {t.refusal}.", "overconfidence", over
     if gain < GAIN and (small or calm):
-        better = f"T = {t.value:.3g} would lower the NLL by {max(100 * gain, 0):.1f}%"
+        better = (
+            f"T = {t.value:.3g} would lower the NLL by {100 * gain:.1f}%"
+            if gain > 0
+            else "no temperature lowers the NLL"
+        )
         return "leave", None, f"Already calibrated, leave it as it is. {points}; {better}.", "nll_gain", gain
     after = run.after or before
     removed = (

@@ -36,7 +36,7 @@ from ._table import BARE, LABEL_COLUMNS, LOGITS_KEYS, Arrays, Table
 from .read import read_batch
 
 Block = tuple[NDArray[Any], NDArray[np.int64]]
-BLOCK_CELLS = 1 << 20  # logits a block
+BLOCK_CELLS = 1 << 18  # logits a block
 LARGE_CELLS = 1 << 22  # a Parquet file with fewer is read whole
 LOG_OF_ONE = 1e-2  # what float16 may leave of the logarithm of a probability near 1, and of the sum of a row
 EPSILON_KEYS = ("label_smoothing", "eps")
@@ -103,8 +103,9 @@ def open_stream(
             class_names = draft_of_arrays({BARE: logits[:1]}, (), labels_elsewhere=True).class_names
             if labels is None:
                 raise InputError("a .npy file holds no labels: pass --labels FILE")
-        rows = logits.reshape(-1, logits.shape[-1])
-        return _stream(options, rows, _separate(labels, class_names, len(rows), ignore_index), class_names)
+        rows, classes = logits.size // logits.shape[-1], logits.shape[-1]
+        found = _separate(labels, class_names, rows, ignore_index)
+        return _of_blocks(options, lambda: _mapped(Path(path), rows, classes), found, class_names)
     if suffix == ".parquet":
         with named(path):
             opened = ParquetRows(Path(path))
@@ -186,7 +187,7 @@ def _logarithms(numbers: NDArray[np.float64], start: int) -> NDArray[np.float64]
 def _stream(
     options: _Reading, numbers: NDArray[Any], labels: NDArray[np.int64], class_names: tuple[str, ...]
 ) -> Stream:
-    """Rows of an array, in memory or mapped."""
+    """Rows of an array in memory."""
     step = max(BLOCK_CELLS // numbers.shape[1], 1)
 
     def raw() -> Iterator[NDArray[Any]]:
@@ -194,6 +195,13 @@ def _stream(
             yield np.asarray(numbers[start : start + step])
 
     return _of_blocks(options, raw, labels, class_names)
+
+
+def _mapped(path: Path, rows: int, classes: int) -> Iterator[NDArray[Any]]:
+    """Blocks of a .npy file. It is mapped anew for each, so that what was read does not stay in memory."""
+    step = max(BLOCK_CELLS // classes, 1)
+    for start in range(0, rows, step):
+        yield np.array(map_numpy(path).reshape(rows, classes)[start : start + step])
 
 
 def _of_blocks(

@@ -47,6 +47,8 @@ def check_words(words: Words) -> Convention:
     eps = words.label_smoothing
     if not isinstance(eps, Tensor) and not 0.0 <= _number("label_smoothing", eps, or_a="tensor") <= 1.0:
         raise ValueError(f"label_smoothing must be between 0.0 and 1.0, got {eps}")
+    if words.class_sizes is not None and words.group is None:
+        raise ValueError("class_sizes says how many classes each rank of group holds: pass group too, or drop it")
     if words.z_loss != 0.0 or words.softcap is not None or words.padded_classes != 0:
         _check_extras(words)
     return convention
@@ -91,7 +93,7 @@ def _number(name: str, x: object, *, or_a: str = "") -> float:
     return float(x)
 
 
-def frame_of(logits: Tensor, words: Words) -> Frame:
+def class_axis(logits: Tensor, words: Words) -> int:
     if not isinstance(logits, Tensor) or logits.dtype not in FLOATS:
         what = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
         raise TypeError(f"logits must be a float16, bfloat16, float32 or float64 tensor, got {what}")
@@ -99,6 +101,11 @@ def frame_of(logits: Tensor, words: Words) -> Frame:
     axis = min(axes - 1, 1) if words.class_dim is None else words.class_dim
     if not -axes <= axis < axes or not axes:
         raise ValueError(f"logits of shape {tuple(logits.shape)} have no class axis {axis}")
+    return axis
+
+
+def frame_of(logits: Tensor, words: Words) -> Frame:
+    axis, axes = class_axis(logits, words), logits.dim()
     if not logits.shape[axis]:
         raise ValueError(f"logits of shape {tuple(logits.shape)} have no class along axis {axis}")
     if words.padded_classes:
@@ -110,10 +117,9 @@ def frame_of(logits: Tensor, words: Words) -> Frame:
 
 
 def _without_padding(logits: Tensor, axis: int, padded: int) -> Tensor:
-    real = logits.shape[axis] - padded
-    if real < 1:
+    if logits.shape[axis] <= padded:
         raise ValueError(f"padded_classes={padded} leaves no class of logits of shape {tuple(logits.shape)}")
-    return logits.narrow(axis, 0, real)
+    return logits.narrow(axis, 0, logits.shape[axis] - padded)
 
 
 def _looking_is_free(x: Tensor) -> bool:

@@ -53,6 +53,7 @@ struct LabelsmoothJob {
     const void *soft_weight;   // (K), or null
     const void *grad_output;   // (rows), or null for 1
     void *mean;                // (1), dtype of the sums, or null: the sum of the losses, over the number of rows if `average`
+    const void *label_weight;  // (K), or null: multiplies a by the label's entry, and `average` counts rows by it
     int64_t rows, classes;
     int64_t inner;             // row r of the logits starts at (r / inner)*outer_stride + (r % inner)*inner_stride
     int64_t outer_stride, inner_stride;  // in elements
@@ -60,6 +61,7 @@ struct LabelsmoothJob {
     int64_t prior_stride, allowed_stride;                               // 0 or K
     int64_t ignore_index;      // rows with this label do not count
     int64_t average;           // 1: `mean` and the gradient are divided by the number of rows that count
+    int64_t check;             // of the prior: 1 that it is a distribution, 2 that its entries are finite and not negative
     int64_t dtype;             // 0 float32, 1 float64, 2 bfloat16, 3 float16
     int64_t task;              // 0 loss, 1 gradient from stats, 2 both
     int64_t threads;
@@ -857,7 +859,8 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
         }
         Row<T> row = {
             z, job->label ? y - job->first_class : -1,
-            job->label_mass ? (double)((const T *)job->label_mass)[r * job->label_mass_stride] : job->a,
+            (job->label_mass ? (double)((const T *)job->label_mass)[r * job->label_mass_stride] : job->a) *
+                (job->label_weight ? (double)((const T *)job->label_weight)[y] : 1),
             job->spread_mass ? (double)((const T *)job->spread_mass)[r * job->spread_mass_stride] : job->b,
             job->prior ? (const T *)job->prior + r * job->prior_stride : nullptr,
             job->allowed ? job->allowed + r * job->allowed_stride : nullptr,
@@ -1014,11 +1017,31 @@ void ask_for_huge_pages(void *p, size_t bytes) {
 #endif
 }
 
-int64_t rows_that_count(const LabelsmoothJob &job) {
-    int64_t count = 0;
-    for (int64_t r = 0; r < job.rows; r++)
-        count += !(job.keep && !job.keep[r]) && !(job.label && job.label[r] == job.ignore_index);
+template <class T>
+double rows_that_count(const LabelsmoothJob &job) {
+    double count = 0;
+    const T *weight = (const T *)job.label_weight;
+    for (int64_t r = 0; r < job.rows; r++) {
+        if ((job.keep && !job.keep[r]) || (job.label && job.label[r] == job.ignore_index)) continue;
+        count += !weight ? 1 : job.label[r] >= 0 && job.label[r] < job.classes ? (double)weight[job.label[r]] : 0;
+    }
     return count;
+}
+
+// As far as a float32 distribution may miss 1 by rounding, with room to spare; as `_checks.py` has it.
+constexpr double MISSES_ONE = 1e-5;
+
+template <class T>
+bool prior_is_right(const LabelsmoothJob &job) {
+    double total = 0;
+    T least = 0;
+    for (int64_t k = 0; k < job.classes; k++) {
+        const T v = ((const T *)job.prior)[k];
+        total += v;
+        least = v < least ? v : least;
+    }
+    if (least < 0 || total - total != 0) return false;  // infinity and NaN leave no finite sum
+    return job.check != 1 || (total - 1 <= MISSES_ONE && 1 - total <= MISSES_ONE);
 }
 
 // In one order, whatever the threads did.
@@ -1070,18 +1093,22 @@ API void labelsmooth_exp(const float *x, float *y, int64_t count, int64_t path) 
     labelsmooth_exp_portable(x, y, count);
 }
 
-// Returns the first row whose label is no class, or -1.
+// Returns the first row whose label is no class, or -1; the number of rows, and nothing is computed, where the prior is not
+// what `check` says.
 API int64_t labelsmooth_run(const LabelsmoothJob *given) {
     LabelsmoothJob job = *given;
     if (!job.all_classes) job.all_classes = job.classes;
     const int64_t bytes[4] = {4, 8, 2, 2};
     if (job.task != 0 && job.fresh) ask_for_huge_pages(job.gradient, (size_t)(job.rows * job.classes * bytes[job.dtype]));
-    const double divisor = job.average ? (double)rows_that_count(job) : 1;
+    const bool doubles = job.dtype == 1;
+    if (job.check && !(doubles ? prior_is_right<double>(job) : prior_is_right<float>(job))) return job.rows;
+    const double divisor = !job.average ? 1 : doubles ? rows_that_count<double>(job) : rows_that_count<float>(job);
     job.scale /= divisor;
     const int64_t paths = paths_found();
     int64_t path = job.path - 1;
     if (path < 0 || !(paths >> path & 1)) path = paths & 4 ? 2 : paths & 2 ? 1 : 0;
-    const int64_t kind = job.allowed || job.soft || job.softcap != 0 ? 2 : job.prior ? 1 : 0;
+    const bool spread = job.spread_mass || job.b != 0;  // else the prior has no part in it
+    const int64_t kind = job.allowed || job.soft || job.softcap != 0 ? 2 : job.prior && spread ? 1 : 0;
     const LabelsmoothRows run = rows_of(path)[4 * kind + job.dtype];
     int64_t threads = job.rows * job.classes / WORTH_A_THREAD;
     threads = threads < job.threads ? threads : job.threads;
@@ -1095,7 +1122,7 @@ API int64_t labelsmooth_run(const LabelsmoothJob *given) {
         run_on_threads(&shared, threads);
         wrong = shared.wrong.load();
     }
-    if (job.task != 1 && job.mean) job.dtype == 1 ? store_mean<double>(job, divisor) : store_mean<float>(job, divisor);
+    if (job.task != 1 && job.mean) doubles ? store_mean<double>(job, divisor) : store_mean<float>(job, divisor);
     return wrong;
 }
 

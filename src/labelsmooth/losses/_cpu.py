@@ -5,7 +5,7 @@ What shaped it:
 - The forward keeps three numbers a row, the backward writes the gradient from the logits. A second backward, another
   grad_output and GradScaler are therefore right, and nothing of the size of the logits lives in between.
 - In eager mode an autograd.Function calls the library itself; under torch.compile two operators do (`_cpu_operators.py`).
-  Which library is the device's affair (`_libraries.py`); only the plain case below is the CPU's alone.
+  Which library is the device's affair (`_libraries.py`).
 - What the kernel cannot do is left to plain torch: gradients for anything but the logits, function transforms, forward
   mode, exporting (`serves`); double backward and batched gradients (inside the backward).
 - Writing over somebody's logits is refused where autograd could not tell, and told to autograd where it could: the
@@ -28,7 +28,7 @@ from ._cpu_operators import row_losses_operator
 from ._libraries import LIBRARIES, library_of
 from ._options import Charge
 
-__all__ = ["at_once", "available", "described", "plain_loss", "row_losses", "row_losses_in_place", "serves"]
+__all__ = ["at_once", "available", "described", "row_losses", "row_losses_in_place", "serves"]
 
 NOT_TWICE = (
     "inplace=True has overwritten the logits by their gradient and cannot give a second derivative: drop it where "
@@ -42,7 +42,6 @@ LEAF = (
 # Whether the graph stays for another backward. Not public; where a torch has it not, every graph is treated as kept.
 _kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)  # noqa: SLF001
 _TENSORS = {Tensor, nn.Parameter}  # a subclass may be anything
-_REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
 
 
 def serves(logits: Tensor, label: Tensor, charge: Charge) -> bool:
@@ -196,81 +195,18 @@ class _AtOnce(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor, None, None, None, None]:
-        if torch.is_grad_enabled():  # `once_differentiable` would pass the gradient on as a constant
-            raise RuntimeError(ONLY_ONCE)
-        (gradient,) = ctx.saved_tensors
-        # A view shares the version counter: whoever writes into .grad and then runs a second backward is told so.
-        if push.device.type == "cpu":
-            found = gradient * push if push.item() != 1 else gradient.view_as(gradient)
-        elif _kept():
-            found = gradient * push
-        else:  # to look at `push` would wait for the device, which therefore looks itself
-            LIBRARIES[push.device.type].multiply(gradient, push)
-            found = gradient.view_as(gradient)
-        return found, None, None, None, None
+        return _pushed(ctx, push), None, None, None, None
 
 
-# The plain case -------------------------------------------------------------------------------------------------------
-
-
-def plain_loss(logits: Any, label: Any, epsilon: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
-    """Give the reduced loss of (N, K) logits and int64 labels under a uniform prior, or None if it has to be looked at.
-
-    Labels are checked and rows counted in the kernel, in the one call: on 16 rows of 10 classes everything else costs
-    more than the loss. None also where something is wrong, such as a label: the longer way knows what to say of it.
-    """
-    if (
-        torch.compiler.is_compiling() or not available() or type(logits) not in _TENSORS or type(label) is not Tensor
-        or logits.dim() != 2 or label.dim() != 1 or not _nobody_listens() or label.dtype != torch.int64
-        or logits.dtype not in library.DTYPES or type(epsilon) is not float or not 0.0 <= epsilon <= 1.0
-        or type(ignore_index) is not int or reduction not in _REDUCTIONS or abs(ignore_index) > 2**62
-    ):  # fmt: skip
-        return None
-    (N, K), (stride, apart) = logits.shape, logits.stride()
-    if (
-        label.shape[0] != N or apart != 1 or not N or not K or not (logits.is_cpu and label.is_cpu)
-        or not label.is_contiguous() or logits.layout != torch.strided
-    ):  # fmt: skip
-        return None
-    how, sums = _REDUCTIONS[reduction], _eager.wide(logits.dtype)
-    stats = torch.empty((4, N), dtype=sums)
-    loss = torch.empty((N,) if not how else (), dtype=sums)
-    at = stats.data_ptr()
-    rows = loss.data_ptr() if not how else at + 3 * N * stats.itemsize  # losses that are summed need no tensor
-    numbers = (label.data_ptr(), rows, at, loss.data_ptr() if how else 0, N, K, stride, ignore_index, how == 2,
-               library.DTYPES[logits.dtype], 1.0 - epsilon, epsilon)  # fmt: skip
-    if library.plain_call(library.LOSS, logits.data_ptr(), 0, 0, numbers) >= 0:
-        return None
-    if not (logits.requires_grad and torch.is_grad_enabled()):
-        return loss
-    result: Tensor = _Plain.apply(logits, label, stats, [loss], numbers)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Plain(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, label: Tensor, stats: Tensor, loss: list[Tensor], numbers: tuple[Any, ...]
-    ) -> Tensor:
-        ctx.save_for_backward(logits, label, stats)
-        ctx.numbers = numbers
-        return loss[0]
-
-    @staticmethod
-    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None, None]:
-        logits, label, stats = ctx.saved_tensors
-        _, _, _, _, N, K, _, ignore_index, average, *rest = ctx.numbers
-        if _needs_plain_torch(up):
-            keep = label != ignore_index
-            up = up / keep.sum() if average else up
-            charge = Charge(rest[1], rest[2], keep=keep)
-            return _differentiable(up.expand(N), logits, label.where(keep, 0), charge), None, None, None, None
-        # Saved tensors may have come back from elsewhere: a checkpoint, a hook that keeps them on disk.
-        logits = logits if logits.stride(1) == 1 else logits.contiguous()
-        up = up.contiguous()
-        gradient = torch.empty((N, K), dtype=logits.dtype)
-        numbers = (label.data_ptr(), 0, stats.data_ptr(), 0, N, K, logits.stride(0), ignore_index, average, *rest)
-        library.plain_call(
-            library.GRADIENT, logits.data_ptr(), gradient.data_ptr(), up.data_ptr(), numbers, ups=up.dim() == 1
-        )
-        return gradient, None, None, None, None
+def _pushed(ctx: Any, push: Tensor) -> Tensor:
+    """Give the gradient that the forward has made, times what arrives."""
+    if torch.is_grad_enabled():  # `once_differentiable` would pass the gradient on as a constant
+        raise RuntimeError(ONLY_ONCE)
+    gradient: Tensor = ctx.saved_tensors[0]
+    # A view shares the version counter: whoever writes into .grad and then runs a second backward is told so.
+    if push.device.type == "cpu":
+        return gradient * push if push.item() != 1 else gradient.view_as(gradient)
+    if _kept():
+        return gradient * push
+    LIBRARIES[push.device.type].multiply(gradient, push)  # to look at `push` would wait for the device
+    return gradient.view_as(gradient)

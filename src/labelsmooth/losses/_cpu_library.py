@@ -24,7 +24,7 @@ CHOICE = "LABELSMOOTH_CPU"  # environment variable: a path, or "eager" for plain
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 LOSS, GRADIENT, BOTH = range(3)
 
-_JOB = struct.Struct("14P19q5d")  # LabelsmoothJob in _cpu.cpp, field by field
+_JOB = struct.Struct("15P20q5d")  # LabelsmoothJob in _cpu.cpp, field by field
 _NO_LABEL = -(2**63)  # an ignore_index that is no label
 
 
@@ -115,20 +115,27 @@ def call(
         _address(a_rows, sums, held), _address(b_rows, sums, held),
         _address(prior, sums, held), _address(allowed, torch.bool, held), _address(keep, torch.bool, held),
         _address(label, sums, held) if soft else 0, _address(weight, sums, held),
-        _address(up, sums, held) if one_up is None else one_up.data_ptr(), 0, z.numel() // K, K, *(grid(z) or ()),
+        _address(up, sums, held) if one_up is None else one_up.data_ptr(), 0, 0, z.numel() // K, K, *(grid(z) or ()),
         a_rows is not None and a_rows.dim() > 0, b_rows is not None and b_rows.dim() > 0, one_up is None,
         0 if prior is None or prior.dim() == 1 else K, 0 if allowed is None or allowed.dim() == 1 else K,
-        _NO_LABEL, False, DTYPES[z.dtype], task, torch.get_num_threads(), PATH, fresh, *classes,
+        _NO_LABEL, False, 0, DTYPES[z.dtype], task, torch.get_num_threads(), PATH, fresh, *classes,
         0.0 if isinstance(a, Tensor) else a, 0.0 if isinstance(b, Tensor) else b, 1.0, z_loss, softcap or 0.0)  # fmt: skip
     LIBRARY.labelsmooth_run(job)  # type: ignore[union-attr]
 
 
-def plain_call(task: int, logits: int, gradient: int, up: int, numbers: tuple[Any, ...], *, ups: bool = False) -> int:
-    """Run the kernel on index labels and two numbers as masses. Returns the first row whose label is no class, or -1."""
-    label, rows, stats, mean, N, K, stride, ignore_index, average, dtype, a, b = numbers
+def plain_call(
+    task: int, logits: int, gradient: int, up: int, numbers: tuple[Any, ...], *, ups: bool = False, fresh: bool = True
+) -> int:
+    """Run the kernel on index labels and two numbers as masses.
+
+    Returns the first row whose label is no class, or -1; the number of rows where a prior or a weight is not what it should
+    be.
+    """
+    label, rows, stats, mean, N, K, stride, ignore_index, average, dtype, a, b, prior, weight = numbers
+    check = 2 if weight else 1 if prior else 0
     return int(LIBRARY.labelsmooth_run(_JOB.pack(  # type: ignore[union-attr]
-        logits, gradient, label, rows, stats, 0, 0, 0, 0, 0, 0, 0, up, mean, N, K, N, 0, stride, 0, 0, ups, 0, 0,
-        ignore_index, average, dtype, task, torch.get_num_threads(), PATH, True, 0, 0, a, b, 1.0, 0.0, 0.0)))  # fmt: skip
+        logits, gradient, label, rows, stats, 0, 0, prior, 0, 0, 0, 0, up, mean, weight, N, K, N, 0, stride, 0, 0, ups, 0, 0,
+        ignore_index, average, check, dtype, task, torch.get_num_threads(), PATH, fresh, 0, 0, a, b, 1.0, 0.0, 0.0)))  # fmt: skip
 
 
 def forward(z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:

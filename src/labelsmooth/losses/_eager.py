@@ -127,13 +127,13 @@ def floor(label: Tensor, charge: Charge, *, like: Tensor, classes: int) -> Tenso
     if label.is_floating_point():
         own = label if charge.weight is None else label * charge.weight
         mass = a.unsqueeze(-1) * own + spread  # (rows, K)
-        negative_floor = _x_ln_x(mass).sum(-1) - _x_ln_x(mass.sum(-1))
+        negative_floor = x_ln_x(mass).sum(-1) - x_ln_x(mass.sum(-1))
     else:
         # All classes as if none were the label, then the label's own: no dense target.
         repeats = classes if charge.prior is None else 1
         at = spread.expand(*label.shape, classes).gather(-1, label.unsqueeze(-1)).squeeze(-1)  # (rows)
-        others = repeats * _x_ln_x(spread).sum(-1) - _x_ln_x(at)
-        negative_floor = others + _x_ln_x(a + at) - _x_ln_x(a + repeats * spread.sum(-1))
+        others = repeats * x_ln_x(spread).sum(-1) - x_ln_x(at)
+        negative_floor = others + x_ln_x(a + at) - x_ln_x(a + repeats * spread.sum(-1))
     return counted(-negative_floor, charge.keep)
 
 
@@ -152,7 +152,7 @@ def _times(mass: Mass, loss: Tensor) -> Tensor:
     return 0.0 * torch.where(torch.isfinite(loss), loss, 0.0) if mass == 0 else mass * loss
 
 
-def _x_ln_x(x: Tensor) -> Tensor:
+def x_ln_x(x: Tensor) -> Tensor:
     """Give x·ln x, 0 at 0 and at the −1e-17 that rounding leaves, with a gradient that is finite there."""
     inside = x > 0
     return torch.where(inside, x * torch.where(inside, x, 1.0).log(), 0.0)

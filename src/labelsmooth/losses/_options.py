@@ -18,7 +18,8 @@ therefore needs `Charge` and nothing else: no ε, no framework's name, no meanin
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,6 +51,8 @@ class Words(NamedTuple):
     validate: bool | None = None
     gradient_in_forward: bool = False
     inplace: bool = False
+    group: Any = None
+    class_sizes: Sequence[int] | None = None
 
 
 class Frame(NamedTuple):
@@ -164,24 +167,45 @@ class Folded(NamedTuple):
     divisor: Mass
 
 
-def fold(given: Given, family: Family, weighting: Weighting | None, words: Words, divergence: str = "ce") -> Folded:
+class Elsewhere(NamedTuple):
+    """What `fold` cannot see where classes or rows are on several ranks."""
+
+    at_label: Tensor | None = None  # (rows): the class weight at the label, or its mean under a soft one
+    at_prior: Tensor | None = None  # () or (rows): the mean class weight under the prior
+    summed: Callable[[Mass], Mass] | None = None  # over the rows of other ranks
+
+
+def fold(
+    given: Given,
+    family: Family,
+    weighting: Weighting | None,
+    words: Words,
+    divergence: str = "ce",
+    elsewhere: Elsewhere = Elsewhere(),  # noqa: B008  a constant
+) -> Folded:
     """Turn ε, prior, mask and class weights into effective numbers."""
+    summed = elsewhere.summed or _as_it_is
     K = given.frame.classes
     kept, spread = family.keep(given.epsilon, K), family.spread(given.epsilon, K)
     share = 0.0 if family.over == ALL else 1 / (K - (2 if family.over == NOT_PADDING else 1))
-    factors, divisor = Factors(share=share), given.number()
+    factors, divisor = Factors(share=share), summed(given.number())
     nobody = given.nobody() if words.all_ignored == "zero" else 0.0
+    if elsewhere.summed is not None and words.all_ignored == "zero":
+        nobody = torch.as_tensor(divisor == 0).to(given.frame.dtype)
     prior, soft_weight = _spread_over(given, family), None
     if weighting is not None and given.weight is not None:
-        row = given.at_label(given.weight)
+        row = given.at_label(given.weight) if elsewhere.at_label is None else elsewhere.at_label
         if weighting.charge == "expected":
             a, b = factors.masses(kept, spread)
-            row = a * row + b * (given.weight.mean() if prior is None else (given.weight * prior).sum(-1))
+            mean = elsewhere.at_prior
+            if mean is None:
+                mean = given.weight.mean() if prior is None else (given.weight * prior).sum(-1)
+            row = a * row + b * mean
         # The label's part is averaged by weight and the rest by rows: one of the two divisors has to be folded in.
         apart = weighting.divisor == "apart" and words.reduction == "mean"
-        ratio = divisor / (given.total(row) + nobody) if apart else 1.0
+        ratio = divisor / (summed(given.total(row)) + nobody) if apart else 1.0
         factors = _factors(weighting.charge, row, ratio, soft=given.soft, share=share)
-        divisor = given.total(row) if weighting.divisor == "weights" else divisor
+        divisor = summed(given.total(row)) if weighting.divisor == "weights" else divisor
         if weighting.charge in {"class", "nll"} and given.soft:
             soft_weight = given.weight
         if weighting.charge == "class":
@@ -193,6 +217,10 @@ def fold(given: Given, family: Family, weighting: Weighting | None, words: Words
         a, b, prior, soft_weight, given.allowed, given.keep, divergence == "kl", words.z_loss, words.softcap
     )
     return Folded(charge, factors, divisor + nobody)
+
+
+def _as_it_is(x: Mass) -> Mass:
+    return x
 
 
 def _factors(charge: str, row: Tensor, ratio: Mass, *, soft: bool, share: float) -> Factors:

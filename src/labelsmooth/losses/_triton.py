@@ -34,27 +34,36 @@ SCALED = 1024  # elements a program multiplies at a time
 
 
 class Launch(NamedTuple):
-    """How rows up to a size are cut up."""
+    """How a row is cut up."""
 
-    row_bytes: int  # of the logits
     block: int  # classes at a time
     warps: int
 
 
-# Sixteen classes a thread. A row that fits a block is read once; longer ones get more warps the longer they are, since
-# fewer of them fit the cache at a time.
-ONE_BLOCK = 8192
-LAUNCHES = (Launch(64 * 2**10, 4096, 8), Launch(128 * 2**10, 8192, 16), Launch(2**62, 16384, 32))
+# A row that fits one block is read once. A longer one is read by threads that each have four loads of 16 bytes before
+# them and four more on the way, which asks enough of the memory with 512 threads a processor: the longer a row, the fewer
+# of them fit the cache, and the more warps each gets. Half of that where a class brings more than its logit, or a
+# double, lest registers spill (tests/test_losses_triton_compiled.py).
+ONE_BLOCK = 16 * 2**10  # bytes
+LOADED = 64  # bytes a thread
+REGISTERS = 128  # a thread, at most: the assembler may aim at fewer, and spill
+WARPS = ((64 * 2**10, 4), (128 * 2**10, 8), (2**62, 16))  # up to so many bytes of a row
 
 
-def launch_of(classes: int, itemsize: int) -> Launch:
-    """Choose block and warps for rows of so many classes."""
-    if classes <= ONE_BLOCK:
+def launch_of(classes: int, itemsize: int, *, plain: bool) -> Launch:
+    """Choose block and warps for rows of so many classes; `plain` where the logits are all that has classes."""
+    row_bytes = classes * itemsize
+    if row_bytes <= ONE_BLOCK:
         block = max(32, 1 << (classes - 1).bit_length())
-        return Launch(classes * itemsize, block, min(max(block // 512, 1), 16))
-    if itemsize == 8:  # sums of float64 take twice the registers
-        return LAUNCHES[0]._replace(row_bytes=classes * itemsize)
-    return next(x for x in LAUNCHES if classes * itemsize <= x.row_bytes)
+        return Launch(block, min(max(block * itemsize // 1024, 1), 16))
+    warps = next(warps for most, warps in WARPS if row_bytes <= most)
+    return Launch(32 * warps * LOADED // itemsize // (1 if plain and itemsize < 8 else 2), warps)
+
+
+def options_of(launch: Launch) -> dict[str, Any]:
+    """Give what the compiler is told."""
+    # A product and a sum become one instruction; said aloud, because Triton's default is about to change.
+    return {"num_warps": launch.warps, "maxnreg": REGISTERS, "enable_fp_fusion": True}
 
 
 def rows_at_a_time(launch: Launch, row_bytes: int, processors: int, cache_bytes: int) -> int:
@@ -124,7 +133,7 @@ def call(
     if z.is_cuda and task == BOTH and not constants["ONE"]:
         programs = min(rows, rows_at_a_time(launch, z.shape[-1] * z.itemsize, *_device(z.device.index or 0)))
     with torch.cuda.device(z.device) if z.is_cuda else nullcontext():
-        rows_kernel[programs,](**arguments, **constants, num_warps=launch.warps, enable_fp_fusion=True)
+        rows_kernel[programs,](**arguments, **constants, **options_of(launch))
 
 
 def prepared(
@@ -140,7 +149,8 @@ def prepared(
     """Give the kernel's arguments, its constants, and how rows are cut up."""
     a, b, prior, weight, allowed, keep, _, z_loss, softcap = charge
     sums, K, soft = _eager.wide(z.dtype), z.shape[-1], label.is_floating_point()
-    launch = launch_of(K, z.itemsize)
+    plain = not (soft or softcap) and prior is allowed is None
+    launch = launch_of(K, z.itemsize, plain=plain)
     inner, outer_stride, inner_stride = grid(z) or (1, 0, K)
     # A pointer that is not used has to be one all the same.
     label_mass, label_mass_stride = _by_row(a, sums, stats)
@@ -226,7 +236,7 @@ def multiply(gradient: Tensor, factor: Tensor) -> None:
     if gradient.is_cuda:
         programs = min(programs, 16 * _device(gradient.device.index or 0)[0])
     with torch.cuda.device(gradient.device) if gradient.is_cuda else nullcontext():
-        times_kernel[programs,](gradient, factor.detach(), gradient.numel(), BLOCK=SCALED)
+        times_kernel[programs,](gradient, factor.detach(), gradient.numel(), BLOCK=SCALED, enable_fp_fusion=True)
 
 
 def _room_for_losses(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -211,10 +211,10 @@ def rows_kernel(
         prior_row = prior + row * prior_stride
         allowed_row = allowed + row * allowed_stride
         # What is charged ---------------------------------------------------------------------------------------------
-        counts = row >= 0
+        counts = tl.full([], 1, tl.int1)
         if KEEP:
             counts = tl.load(keep + row) != 0
-        bad = row < 0
+        bad = tl.full([], 0, tl.int1)
         y = tl.cast(-1, tl.int32)
         if not SOFT:
             named = tl.load(label + row)
@@ -227,7 +227,8 @@ def rows_kernel(
         mass_b = tl.full([], b, SUMS)
         if B_ROWS:
             mass_b = tl.load(spread_mass + row * tl.cast(spread_mass_stride, tl.int64))
-        inside = (lanes < K) & counts
+        reach = tl.where(counts, K, 0)  # nothing of a row that does not count is read
+        inside = lanes < reach
         raw = tl.load(z_row + lanes, mask=inside, other=-float("inf"), eviction_policy=FIRST)
         if TASK != GRADIENT:
             # Down to a few numbers -----------------------------------------------------------------------------------
@@ -255,9 +256,9 @@ def rows_kernel(
             else:
                 for start in range(0, K, BLOCK):
                     columns = start + lanes
-                    inside = (columns < K) & counts
+                    inside = columns < reach
                     ahead = columns + BLOCK
-                    soon = tl.load(z_row + ahead, mask=(ahead < K) & counts, other=-float("inf"), eviction_policy=FIRST)
+                    soon = tl.load(z_row + ahead, mask=ahead < reach, other=-float("inf"), eviction_policy=FIRST)
                     z = numbers(raw, columns, inside, allowed_row, cap, ALLOWED, SOFTCAP, SUMS)
                     m, origin, sums, linears, masses, label_linears, label_masses = fold(
                         z, columns, inside, m, origin, sums, linears, masses, label_linears, label_masses, soft_row,
@@ -312,12 +313,12 @@ def rows_kernel(
                 tl.store(g_row + lanes, g.to(gradient.dtype.element_ty), mask=lanes < K)
             else:
                 if TASK == BOTH:
-                    raw = tl.load(z_row + lanes, mask=(lanes < K) & counts, other=0.0, eviction_policy=SECOND)
+                    raw = tl.load(z_row + lanes, mask=lanes < reach, other=0.0, eviction_policy=SECOND)
                 for start in range(0, K, BLOCK):
                     columns = start + lanes
-                    inside = (columns < K) & counts
+                    inside = columns < reach
                     ahead = columns + BLOCK
-                    soon = tl.load(z_row + ahead, mask=(ahead < K) & counts, other=0.0, eviction_policy=SECOND)
+                    soon = tl.load(z_row + ahead, mask=ahead < reach, other=0.0, eviction_policy=SECOND)
                     g = slope_of(raw, m, factor, y, at_a, at_b, columns, inside, cap, soft_row, weight, prior_row,
                                  allowed_row, uniform, SOFT, WEIGHT, SPREAD, PRIOR, ALLOWED, SOFTCAP, SUMS)  # fmt: skip
                     g = tl.where(counts, g, tl.where(bad, float("nan"), 0.0))

@@ -13,18 +13,20 @@ it:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from labelsmooth.maths.conventions import weighting_named
 
-from . import _checks, _cpu, _eager
+from . import _checks, _cpu, _cpu_plain, _eager, _parallel
 from ._options import Charge, Folded, Given, Mask, Words, fold
 
-NOTHING = (None,) * 8
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
 Kernel = Callable[[Tensor, Tensor, Charge], Tensor]
 
 NOT_IN_PLACE = (
@@ -55,6 +57,8 @@ def cross_entropy(
     validate: bool | None = None,
     gradient_in_forward: bool = False,
     inplace: bool = False,
+    group: ProcessGroup | None = None,
+    class_sizes: Sequence[int] | None = None,
 ) -> Tensor:
     """Cross-entropy of logits with a smoothed target.
 
@@ -95,10 +99,14 @@ def cross_entropy(
             GradScaler would have saved from underflow are not saved. No second derivative, and no gradient for anything
             but the logits. Under `torch.compile` it changes nothing.
         inplace: write the gradient over the logits. Needs the native kernel.
+        group: the ranks that hold the other classes, where `input` is this rank's shard of them. K is then that of all
+            ranks, and what has K entries may also come with this rank's alone. DTensor logits say it themselves.
+        class_sizes: how many classes each rank of `group` holds, padding included; None asks the ranks, once for each
+            group.
 
     Returns:
         A scalar, or with "none" the shape of the class indices; float64 for float64 logits, float32 for all others. The
-        mean is over the rows that count.
+        mean is over the rows that count. For DTensor logits a DTensor, and the mean is over all rows on the mesh.
 
     Raises:
         ValueError: a shape, name or value that is none of the above, or a prior, soft target or mask with a convention
@@ -120,16 +128,24 @@ def cross_entropy(
     `ValueError`.
 
     """
-    given = (weight, prior, class_mask, row_weight, softcap, class_dim, normalizer, validate)
-    if given == NOTHING and not (z_loss or padded_classes or gradient_in_forward or inplace) and (
-        convention == weighting == "torch" and all_ignored == "nan"):  # fmt: skip
+    if (
+        class_mask is None and row_weight is None and softcap is None and class_dim is None and normalizer is None
+        and validate is None and group is None and class_sizes is None
+        and convention == weighting == "torch" and all_ignored == "nan" and not (z_loss or padded_classes)
+    ):  # fmt: skip
         # Most calls: reading them at length would take longer than a small batch's loss.
-        loss = _cpu.plain_loss(input, target, label_smoothing, ignore_index, reduction)
+        loss = _cpu_plain.plain_loss(
+            input, target, label_smoothing, ignore_index, reduction, weight, prior, gradient_in_forward, inplace
+        )
         if loss is not None:
             return loss
-    batch = read(input, target, Words(
+    words = Words(
         weight, ignore_index, reduction, label_smoothing, prior, class_mask, row_weight, convention, weighting, z_loss,
-        softcap, padded_classes, class_dim, normalizer, all_ignored, validate, gradient_in_forward, inplace))  # fmt: skip
+        softcap, padded_classes, class_dim, normalizer, all_ignored, validate, gradient_in_forward, inplace, group,
+        class_sizes)  # fmt: skip
+    if _parallel.is_distributed(input, group):
+        return _parallel.cross_entropy(input, target, words)
+    batch = read(input, target, words)
     if gradient_in_forward:
         return _at_once(batch)
     return reduced(_kernel(batch)(batch.logits, batch.given.label, batch.folded.charge), batch)

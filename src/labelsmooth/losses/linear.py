@@ -7,13 +7,14 @@ logits that they are measured against are a stand-in of the right shape without 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  the name the whole world uses
 
-from . import _linear_autograd
+from . import _linear_autograd, _parallel
 from ._checks import check_words, floating
 from ._cpu import _nobody_listens
 from ._linear_products import Head, Plan, dtype_of_products
@@ -46,6 +47,8 @@ def linear_cross_entropy(
     all_ignored: str = "nan",
     validate: bool | None = None,
     chunk_rows: int | None = None,
+    group: Any = None,
+    class_sizes: Sequence[int] | None = None,
 ) -> Tensor:
     """Cross-entropy of a linear layer's output with a smoothed target, without ever holding the logits.
 
@@ -58,8 +61,7 @@ def linear_cross_entropy(
             in a floating dtype one distribution a row in the logits' shape: `(..., K)`, or `(N, K, d1, ...)`.
         linear_bias: b, `(K,)`, or the shape of W without its last axis.
         weight: as all words that are not named here, what it is for `cross_entropy`.
-        ignore_index: the class index that takes a row out; None is -100. Such a row's input is not read, on a CPU not
-            even multiplied.
+        ignore_index: the class that takes a row out; None is -100. Its input is not read, on a CPU not even multiplied.
         reduction: "mean", "sum" or "none"; "none" computes the logits a second time in the backward.
         label_smoothing: ε in [0, 1]: a number, a scalar tensor, or one ε a row.
         prior: where ε goes: `(K,)` or the logits' shape.
@@ -75,6 +77,9 @@ def linear_cross_entropy(
         validate: whether to look at values.
         chunk_rows: rows of the input whose logits are held at a time; None chooses by size, so that what lives beside
             the gradients is at most an eighth of the logits or 128 MiB, whichever is more.
+        group: the ranks that hold W's other rows; they share the input, and its gradient is all-reduced. Holds this rank's
+            logits, so `chunk_rows` has no place.
+        class_sizes: rows of W on each rank of `group`, as for `cross_entropy`.
 
     Returns:
         A scalar, or with "none" the shape of the class indices; float64 for float64 inputs, float32 for all others.
@@ -102,10 +107,12 @@ def linear_cross_entropy(
     """
     words = Words(weight, -100 if ignore_index is None else ignore_index, reduction, label_smoothing, prior, class_mask,
                   row_weight, convention, weighting, z_loss, softcap, padded_classes, -1, normalizer, all_ignored,
-                  validate)  # fmt: skip
+                  validate, group=group, class_sizes=class_sizes)  # fmt: skip
     check_words(words)
     _check_shapes(input, linear_weight, linear_bias)
     _check_chunk(chunk_rows)
+    if _parallel.is_distributed(linear_weight, group):
+        return _parallel.linear_cross_entropy(input, linear_weight, linear_bias, target, words, chunk_rows)
     deep = linear_weight.shape[1:-1]
     words = words._replace(
         class_dim=1 if deep else -1, class_mask=_mask(class_mask, input, linear_bias, padded_classes)

@@ -24,10 +24,10 @@ function drawTrain({ state, names, best, y, K }) {
   say("says-train", "After ", strong(`${t.toLocaleString("en")} steps`), ` ${names[y]} leads by `, strong(number(hard[t], 2)), " without smoothing, ", t < LONGEST ? "and " : "still climbing, and ", "by ", strong(number(smooth[t], state.eps > 0 ? 3 : 2)), ` with ε = ${trim(state.eps, 4)}`,
     state.eps === 0 ? ": the same run." : still > 0 && t >= still ? `: at rest since step ${still}.` : rests ? "." : ", on its way to ", state.eps > 0 && !rests && !(still > 0 && t >= still) ? `${number(g)}.` : "");
   figure("train", 216, "says-train", (svg, W) => {
-    const left = 26, base = 180, top = Math.max(9, hard[LONGEST], Number.isFinite(g) ? g : 0) * 1.08, right = W - 4;
-    const x = (step) => left + (Math.log1p(step) / Math.log1p(LONGEST)) * (right - left), h = (gap) => base - (gap / top) * (base - 12);
+    const left = 26, base = 180, top = Math.max(9, hard[LONGEST], Number.isFinite(g) ? g : 0) * 1.08, right = W - 4, bottom = Math.min(0, ...smooth) * 1.1;
+    const x = (step) => left + (Math.log1p(step) / Math.log1p(LONGEST)) * (right - left), h = (gap) => base - ((gap - bottom) / (top - bottom)) * (base - 12);
     for (const at of [0, 1, 10, 100, 1000]) svg.append(line(x(at), base, x(at), 10, "grid"), text(x(at), base + 16, at.toLocaleString("en"), "soft small"));
-    for (const at of [0, 3, 6, 9]) svg.append(text(left - 5, h(at) + 4, at, "soft small", "end"));
+    for (const at of bottom < 0 ? [-6, -3, 0, 3, 6, 9] : [0, 3, 6, 9]) if (at >= bottom) svg.append(text(left - 5, h(at) + 4, minus(String(at)), "soft small", "end"));
     svg.append(line(left, base, right, base, "axis"), text(right, base + 32, "steps of gradient descent →", "soft small", "end"), text(left + 4, 12, "lead of the right logit", "soft small", "start"));
     const points = (gaps, until) => Array.from({ length: 101 }, (_, i) => timeOf(i)).filter((s, i, all) => s <= until && s !== all[i - 1]).concat(until).map((s) => [x(s), h(gaps[s])]);
     if (Number.isFinite(g)) svg.append(line(left, h(g), right, h(g), "ghost"));
@@ -35,7 +35,7 @@ function drawTrain({ state, names, best, y, K }) {
     svg.append(make("circle", { cx: x(t), cy: h(hard[t]), r: 4.5, class: "model" }), make("circle", { cx: x(t), cy: h(smooth[t]), r: 4.5, class: "label" }));
     const end = x(t) > W * 0.6, side = end ? -9 : 9, anchor = end ? "end" : "start", apart = hard[t] - smooth[t] > top * 0.1;
     svg.append(text(x(t) + side, h(hard[t]) - 8, `ε = 0: ${number(hard[t], 2)}`, "model strong", anchor));
-    svg.append(text(x(t) + side, h(smooth[t]) + (apart ? -9 : 20), `ε = ${trim(state.eps, 4)}: ${number(smooth[t], 2)}`, "label strong", anchor));
+    if (state.eps > 0) svg.append(text(x(t) + side, h(smooth[t]) + (apart ? -9 : 20), `ε = ${trim(state.eps, 4)}: ${number(smooth[t], 2)}`, "label strong", anchor));
   });
   const slider = byId("time");
   slider.value = placeOf(t);
@@ -65,7 +65,7 @@ function drawHeat(view) {
   }
   const { T, p } = temperatureFor(view), q = v.target[n];
   const ranked = names.map((_, k) => k).filter((k) => k !== y).sort((a, b) => z[b] - z[a]).slice(0, 6);
-  say("says-heat", "Dividing by ", strong(`T = ${number(T, 2)}`), ` gives ${names[y]} the same `, strong(number(best.on)), " that smoothing asks for. But of the rest, temperature leaves ", strong(`${names[ranked[0]]} ${number(p[ranked[0]])}`), ranked.length > 1 ? ` and ${names[ranked.at(-1)]} ${number(p[ranked.at(-1)])}; smoothing wants ` : "; smoothing wants ", strong(`${trim(best.off, 4)} for each`), ".");
+  say("says-heat", "Dividing by ", strong(`T = ${number(T, 2)}`), ` gives ${names[y]} the same `, strong(number(best.on)), " that smoothing asks for. But of the rest, temperature leaves ", strong(`${names[ranked[0]]} ${number(p[ranked[0]])}`), ranked.length > 1 ? ` and ${names[ranked.at(-1)]} ${number(p[ranked.at(-1)])}; smoothing wants ` : "; smoothing wants ", strong(`${trim(best.off, 4)} for each`), ".", K === 2 ? " With one wrong class the two cannot be told apart: take more." : "");
   const pitch = 26, high = 26 + ranked.length * pitch;
   figure("heat", high, "says-heat", (svg, W) => {
     const left = Math.min(96, W * 0.26), half = (W - left) / 2, most = Math.max(...ranked.map((k) => p[k]), best.off);
@@ -101,7 +101,7 @@ function signature(made, wrong, rows) {
   }
   if (wrong.logarithm === "missing") said.push(`Logits stand where ln p belongs${made.wrong_loss.some((x) => x < 0) ? ": a loss below 0 gives it away" : ""}${wrong.ten ? "; they are divided by ln 10 all the same" : ""}.`);
   if (wrong.logarithm === "twice") said.push("Probabilities were taken for logits: no loss can come near 0, and none is large.");
-  if (wrong.sum) said.push(`The batch is × ${rows}, the number of rows: a sum where the mean is meant.`);
+  if (wrong.sum) said.push(`The batch is × ${rows}, the number of rows: a sum stands where the mean is meant.`);
   return said.join(" ");
 }
 

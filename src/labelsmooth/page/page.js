@@ -98,7 +98,7 @@ function drawTable(view) {
     if (document.activeElement !== select) select.value = v.label[m];
     for (const cell of line.querySelectorAll("td[data-k]")) {
       const k = Number(cell.dataset.k), input = cell.firstChild;
-      if (document.activeElement !== input && Number(input.value) !== v.logits[m][k]) input.value = v.logits[m][k];
+      if (document.activeElement !== input && (input.value === "" || Number(input.value) !== v.logits[m][k])) input.value = v.logits[m][k];
       cell.classList.toggle("right", k === v.label[m]);
       const said = number(p[m][k]);
       const [figure, bar] = cell.lastChild.childNodes;
@@ -137,13 +137,17 @@ const widened = (row, k) => Array.from({ length: Math.max(row.length, k + 1) }, 
 const QUESTIONS = {
   target: { ask: ({ names, y, best }) => `How large is the target of ${names[y]}?`, choices: ({ best }) => [best.kept, best.on, 1], right: ({ best }) => best.on,
     words: (x) => number(x), after: ({ best }) => `1 − ε = ${number(best.kept)} is what it keeps; ε/K comes back to it.` },
-  loss: { ask: ({ state }) => `Against plain cross-entropy, is this row’s loss with ε = ${trim(state.eps, 4)}`, choices: () => [1, 0, -1], words: (x) => ["smaller", "the same", "larger"][x + 1],
+  loss: { ask: ({ state }) => `Against plain cross-entropy, is this row’s loss with ε = ${trim(state.eps, 4)} larger or smaller?`, choices: () => [1, 0, -1], words: (x) => ["smaller", "the same", "larger"][x + 1],
     right: ({ v, n }) => Math.sign(Math.abs(v.row_loss[n] - v.label_loss[n]) < 1e-9 ? 0 : v.row_loss[n] - v.label_loss[n]), after: () => "Smoothing also asks for some mass on the wrong classes; a sure model pays for that." },
+  prediction: { ask: ({ names, y }) => `Against its target, is the model too sure of ${names[y]} or not sure enough?`, choices: () => [1, 0, -1], words: (x) => ["not sure enough", "just right", "too sure"][x + 1],
+    right: ({ hot, n, y }) => (Math.abs(hot.heated_gap[n][y]) < 5e-4 ? 0 : Math.sign(hot.heated_gap[n][y])), after: ({ names, y, v, n }) => `The target of ${names[y]} is ${number(v.target[n][y])}.` },
   push: { ask: ({ names, y, v, n }) => `The model gives ${names[y]}, the label, ${number(v.softmax[n][y])}. Which way does training push its logit?`, choices: () => [1, 0, -1], words: (x) => ["down", "nowhere", "up"][x + 1],
     right: ({ v, n, y }) => (Math.abs(v.push[n][y]) < 5e-4 ? 0 : Math.sign(v.push[n][y])), after: ({ best }) => `It turns round at ${number(best.on)}.` },
   stop: { ask: ({ K }) => `How far does training want the right logit to lead the ${K - 1} others?`, choices: ({ best }) => [...new Set([1, best.optimum_gap, 10, Infinity])].sort((a, b) => a - b), words: (x) => (x === Infinity ? "without end" : number(x, 1)),
     right: ({ best }) => best.optimum_gap, after: ({ best }) => `The bottom of the bowl lies at ${number(best.optimum_gap)}.` },
   train: { ask: () => "After 2,000 steps without smoothing, does the lead still grow?", choices: () => [1, 0], words: (x) => (x ? "yes, ever more slowly" : "no, it has settled"), right: () => 1, after: () => "It grows like the logarithm of the steps." },
+  heat: { ask: () => "Made equally unsure, which model still says which wrong class was nearly right?", choices: () => [0, 1, 2], words: (x) => ["one cooled by a temperature", "one trained with smoothing", "both"][x],
+    right: () => 0, after: () => "Dividing keeps the order of the logits; smoothing trains the wrong ones to be equal." },
 };
 
 function drawQuestions() {

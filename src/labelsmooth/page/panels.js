@@ -2,10 +2,14 @@
 // panels.js: the first six panels. Each takes what `evaluated` gives, draws, and says one sentence.
 
 function drawHero({ state, names, v, best, n, y, K }) {
-  const soft = v.target[n], hard = v.one_hot[n];
-  say("thesis", "It takes a share ", strong(`ε = ${trim(state.eps, 4)}`), ` of the label away and deals it out among ${DATA.families[state.family].all ? `all ${K} classes` : `the ${K - 1} wrong classes`}. `,
-    "The target for ", strong(names[y]), " becomes ", strong(trim(soft[y], 4)), " instead of 1, and the loss no longer asks for endless certainty: ",
-    ...(Number.isFinite(best.optimum_gap) ? ["it is content when that logit leads by ", strong(number(best.optimum_gap, 2)), "."] : ["at ε = 0 it still does: there is nothing to be content with."]));
+  const soft = v.target[n], hard = v.one_hot[n], g = best.optimum_gap, among = DATA.families[state.family].all ? `all ${K} classes` : `the ${K - 1} wrong classes`;
+  const takes = ["It takes a share ", strong(`ε = ${trim(state.eps, 4)}`), ` of the label away and deals it out among ${among}. `];
+  const becomes = ["The target for ", strong(names[y]), " becomes ", strong(trim(soft[y], 4)), " instead of 1, and the loss no longer asks for endless certainty: "];
+  if (state.eps === 0) say("thesis", "At ", strong("ε = 0"), " nothing is smoothed: the target for ", strong(names[y]), " is 1, and the loss asks for endless certainty. Move the slider to see what changes.");
+  else if (state.predict) say("thesis", ...takes, "What becomes of the target for ", strong(names[y]), ", and of what the loss asks for? Say first, then look.");
+  else if (g > 0) say("thesis", ...takes, ...becomes, "it is content when that logit leads by ", strong(number(g, 2)), ".");
+  else say("thesis", ...takes, ...becomes, "so large an ε no longer prefers the label at all.");
+  byId("fig-hero").hidden = state.predict;
   figure("hero", 206, "thesis", (svg, W) => {
     const gap = 40, half = (W - gap) / 2, base = 162, tall = 118;
     [[hard, "Without smoothing", "∞", 0], [soft, `With ε = ${trim(state.eps, 4)}`, number(best.optimum_gap, 2), half + gap]].forEach(([values, title, lead, left], side) => {
@@ -15,7 +19,7 @@ function drawHero({ state, names, v, best, n, y, K }) {
         const x = left + grid.at(k) - grid.pitch * 0.38, width = grid.pitch * 0.76, own = k === y ? "label" : "noise";
         svg.append(rect(x, base - q * tall, width, q * tall, own, { "data-k": k }));
         if (k === y || (grid.pitch >= 30 && side)) svg.append(text(left + grid.at(k), base - q * tall - 6, trim(q, grid.pitch < 36 ? 2 : 3), k === y ? "strong" : "soft small"));
-        if (grid.pitch >= 32 || k === y) svg.append(text(left + grid.at(k), base + 16, short(names[k], Math.max(k === y ? 9 : 0, Math.floor(grid.pitch / 6.6))), k === y ? "strong" : "soft small"));
+        if (grid.pitch >= 44 || k === y) svg.append(text(left + grid.at(k), base + 16, short(names[k], Math.max(k === y ? 9 : 0, Math.floor(grid.pitch / 6.6))), k === y ? "strong" : "soft small"));
       });
       svg.append(line(left, base, left + half, base, "axis"), text(left, base + 38, W < 400 ? `lead wanted: ${lead}` : `wants this logit to lead by ${lead}`, "", "start"));
     });
@@ -46,7 +50,8 @@ function drawPrediction({ state, names, v, hot, n, y, K }) {
 
 function drawTarget({ state, names, v, best, n, y, K }) {
   const q = v.target[n], all = DATA.families[state.family].all, others = all ? K : K - 1;
-  say("says-target", strong(names[y]), " keeps ", strong(trim(best.kept, 4)), all ? ", and one of the " : "; none of the ", strong(`${others} parts`), ` of ${trim(best.off, 4)} `, all ? "comes back to it: its target is " : "comes back to it: its target is ", strong(trim(q[y], 4)), ", and the other classes’ ", strong(trim(best.off, 4)), " each.");
+  if (state.eps === 0) say("says-target", "At ", strong("ε = 0"), " nothing is dealt out: the target is the label itself, 1 for ", strong(names[y]), " and 0 for the others.");
+  else say("says-target", strong(names[y]), " keeps ", strong(trim(best.kept, 4)), all ? ", and one of the " : "; none of the ", strong(`${others} parts`), ` of ${trim(best.off, 4)} `, all ? "comes back to it: its target is " : "comes back to it: its target is ", strong(trim(q[y], 4)), ", and the other classes’ ", strong(trim(best.off, 4)), " each.");
   figure("target", 256, "says-target", (svg, W) => {
     const grid = columns(W, K), base = 150, tall = 122;
     q.forEach((one, k) => {
@@ -105,8 +110,8 @@ function drawPush({ state, names, v, best, n, y, K }) {
   const name = names[y], still = Math.abs(push[y]) < 5e-4;
   say("says-push", strong(name), " is pushed ", strong(still ? "nowhere" : push[y] > 0 ? `up, by ${number(push[y])}` : `down, by ${number(-push[y])}`), `: p = ${number(p)} is ${still ? "at" : push[y] > 0 ? "below" : "above"} the target `, strong(number(best.on)), ". ",
     state.eps > 0 ? `There the push turns round; without smoothing it would be up for ever, here by ${number(plain[y])}.` : "Without smoothing it never turns round.");
-  figure("push", 236, "says-push", (svg, W) => {
-    const grid = columns(W, K), mid = 84, reach = 62, most = Math.max(0.02, ...push.map(Math.abs), ...plain.map(Math.abs)), half = Math.min(5, grid.pitch * 0.12);
+  figure("push", 250, "says-push", (svg, W) => {
+    const grid = columns(W, K), mid = 98, reach = 60, most = Math.max(0.02, ...push.map(Math.abs), ...plain.map(Math.abs)), half = Math.min(5, grid.pitch * 0.12);
     push.forEach((d, k) => {
       const x = grid.at(k), to = mid - (d / most) * reach;
       if (grid.pitch >= 16) svg.append(arrow(x + grid.pitch * 0.24, mid, mid - (plain[k] / most) * reach, half * 0.7, "empty"));
@@ -114,13 +119,13 @@ function drawPush({ state, names, v, best, n, y, K }) {
       if (grid.pitch >= 40) svg.append(text(x - grid.pitch * 0.1, d >= 0 ? to - 5 : to + 14, signed(d), "small"));
     });
     svg.append(line(0, mid, W, mid, "axis"));
-    nameColumns(svg, grid, names, 176, y);
-    if (grid.roomy) svg.append(text(W, 12, "dashed: without smoothing", "soft small", "end"));
-    const at = (x) => 6 + x * (W - 12), low = 214;
+    nameColumns(svg, grid, names, 190, y);
+    if (grid.roomy) svg.append(text(W, 10, "dashed: without smoothing", "soft small", "end"));
+    const at = (x) => 6 + x * (W - 12), low = 228;
     svg.append(line(at(0), low, at(1), low, "axis"), line(at(best.on), low - 11, at(best.on), low + 6, "line-label"));
-    svg.append(text(at(best.on), low + 20, best.on > 0.8 ? `turns at ${number(best.on)}` : `turns at ${number(best.on)}`, "label small", best.on > 0.7 ? "end" : best.on < 0.3 ? "start" : "middle"));
+    svg.append(text(at(best.on), low + 20, `turns at ${number(best.on)}`, "label small", best.on > 0.7 ? "end" : best.on < 0.3 ? "start" : "middle"));
     svg.append(make("circle", { cx: at(p), cy: low, r: 5.5, class: "model" }), text(at(p), low - 11, `p ${number(p)}`, "model small", p > 0.85 ? "end" : p < 0.15 ? "start" : "middle"));
-    svg.append(text(at(0), low + 20, "0", "soft small", "start"), best.on > 0.7 ? "" : text(at(1), low + 20, "1", "soft small", "end"));
+    svg.append(best.on < 0.3 ? "" : text(at(0), low + 20, "0", "soft small", "start"), best.on > 0.7 ? "" : text(at(1), low + 20, "1", "soft small", "end"));
   });
   byId("logit-name").replaceChildren("Logit of ", name);
   const slider = byId("logit"), z = v.logits[n][y];
@@ -137,10 +142,11 @@ const curve = (state, K, eps) => Array.from({ length: 141 }, (_, i) => {
 function drawStop({ state, names, best, y, K }) {
   const g = best.optimum_gap, floor = core.alongGap[state.family]({ gap: g, epsilon: state.eps, n_classes: K }).curve_loss;
   if (g === Infinity) say("says-stop", "At ε = 0 the loss has ", strong("no bottom"), ": it falls for ever as the lead grows.");
+  else if (g <= 0) say("says-stop", "With ", strong(`ε = ${trim(state.eps, 4)}`), ` and ${K} classes the loss is lowest at a lead of `, strong(`g* = ${number(g)}`), ": so large an ε wants the label no likelier than the others.");
   else say("says-stop", "With ", strong(`ε = ${trim(state.eps, 4)}`), ` and ${K} classes the loss stops asking at a lead of `, strong(`g* = ${number(g)}`), ", where ", names[y], " has p = ", strong(number(best.on)), ". Beyond it, being surer costs.");
   figure("stop", 236, "says-stop", (svg, W) => {
     const smooth = curve(state, K, state.eps), hard = curve(state, K, 0), left = 26, base = 200;
-    const top = Math.max(1, hard[0][1], ...smooth.map(([, h]) => h).slice(0, 1)) * 1.05;
+    const top = Math.max(1, hard[0][1], smooth[0][1], smooth.at(-1)[1]) * 1.05;
     const x = (gap) => left + ((gap - GAPS[0]) / (GAPS[1] - GAPS[0])) * (W - left), h = (loss) => base - (Math.min(loss, top) / top) * (base - 14);
     for (let at = GAPS[0]; at <= GAPS[1]; at += 2) svg.append(line(x(at), base, x(at), 10, "grid"), text(x(at), base + 16, minus(String(at)), "soft small", at === GAPS[1] ? "end" : "middle"));
     svg.append(line(left, base, W, base, "axis"), text(left - 4, 18, number(top, 1), "soft small", "end"), text(left - 4, base + 4, "0", "soft small", "end"), text(W, base + 32, "lead g of the right logit →", "soft small", "end"), text(left + 4, 12, "loss, nats", "soft small", "start"));
@@ -148,7 +154,7 @@ function drawStop({ state, names, best, y, K }) {
     svg.append(text(W - 2, h(hard[140][1]) - 8, "ε = 0: falls for ever", "model", "end"));
     if (state.eps > 0) svg.append(text(W - 2, Math.max(24, h(smooth[140][1]) - 9), `ε = ${trim(state.eps, 4)}`, "label strong", "end"));
     if (g <= GAPS[1] && g >= GAPS[0]) svg.append(line(x(g), base, x(g), h(floor), "ghost"), make("circle", { cx: x(g), cy: h(floor), r: 6, class: "label" }), text(x(g), h(floor) - 13, `g* = ${number(g, 2)}`, "strong", x(g) > W - 60 ? "end" : "middle"));
-    else svg.append(text(W - 2, base - 42, g === Infinity ? "the bottom lies at infinity →" : `the bottom lies at ${number(g, 1)} →`, "strong", "end"));
+    else svg.append(text(W - 2, base - 42, g === Infinity ? "the bottom lies at infinity →" : g < 0 ? `the bottom lies at ${number(g, 1)}, to the left` : `the bottom lies at ${number(g, 1)} →`, "strong", "end"));
   });
   const many = [2, 5, 10, 100, 1000], gaps = many.map((classes) => core.optimum[state.family]({ epsilon: state.eps, n_classes: classes }).optimum_gap);
   const stops = byId("stops"), caption = stops.caption;
