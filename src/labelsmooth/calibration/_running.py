@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -249,6 +250,10 @@ def _in_processes(work: Sequence[Work], jobs: int) -> Iterator[Run]:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for one in finished:
                     yield one.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a training process was killed (for want of memory?): finished runs are kept; run it again with fewer --jobs"
+            ) from error
         except BaseException:  # an interrupt or a failed run: the others stop after their epoch
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
