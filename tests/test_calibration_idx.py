@@ -49,9 +49,9 @@ def test_numbers_of_several_bytes_are_big_endian(tmp_path: Path) -> None:
         (PIXELS + b"x", "and goes on after them"),
         (idx(0x08, (0,), b""), "expected 1 to"),
         (idx(0x0E, (2**32 - 1, 2**32 - 1), b"x"), f"expected 1 to {MAX_BYTES:,}"),
-        (gzip.compress(PIXELS)[:-9], "damaged or cut short"),
-        (gzip.compress(PIXELS)[:12], "damaged or cut short"),
-        (gzip.compress(idx(0x08, (2**31,), b"")), f"expected 1 to {MAX_BYTES:,}"),
+        (gzip.compress(PIXELS, mtime=0)[:-9], "damaged or cut short"),
+        (gzip.compress(PIXELS, mtime=0)[:12], "damaged or cut short"),
+        (gzip.compress(idx(0x08, (2**31,), b""), mtime=0), f"expected 1 to {MAX_BYTES:,}"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_what_it_says_is_refused_in_one_line(data: bytes, says: str, tmp_path: Path) -> None:
