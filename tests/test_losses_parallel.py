@@ -6,15 +6,25 @@ three and four, where shards are uneven and one is empty, `make test` runs all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("torch.distributed.tensor")
+torch = pytest.importorskip("torch")
+dist: Any = pytest.importorskip("torch.distributed")
+tensor: Any = pytest.importorskip("torch.distributed.tensor")
 
-import parallel_cases
-import ranks
+import parallel_cases  # noqa: E402  after the skips
+import ranks  # noqa: E402
+from agree import FLOAT64, agree  # noqa: E402
+from labelsmooth.losses import (  # noqa: E402
+    LabelSmoothingCrossEntropy,
+    LinearLabelSmoothingCrossEntropy,
+    cross_entropy,
+    loss_parts,
+)
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +40,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_ranks_give_what_one_process_gives(processes: int, case: str, folder: Path) -> None:
     said = ranks.outcomes("parallel_cases", processes, folder)[case]
     assert said == [ranks.FINE] * processes, "\n".join(said)
+
+
+# What one process shows -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Any]:
+    """Give the group of the only rank there is."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield dist.group.WORLD
+    dist.destroy_process_group()
+
+
+LOGITS, LABELS = torch.tensor([[4.2, -2.4, 1.0], [1.6, -0.6, 0.0]]).double(), torch.tensor([0, 2])
+
+
+def test_the_modules_take_the_group_of_this_process(alone: Any) -> None:
+    truth = cross_entropy(LOGITS, LABELS, label_smoothing=0.1)
+    for module, layer in (
+        (LabelSmoothingCrossEntropy(0.1), ()),
+        (LinearLabelSmoothingCrossEntropy(0.1), (torch.eye(3).double(),)),
+    ):
+        agree(module(LOGITS, *layer, LABELS, group=alone, class_sizes=[3]), truth, budget=FLOAT64, what="one rank")
+        with pytest.raises(ValueError, match="has logits of 3 classes, and class_sizes says 4"):
+            module(LOGITS, *layer, LABELS, group=alone, class_sizes=[4])
+
+
+def test_the_parts_of_a_split_loss_are_refused(alone: Any) -> None:
+    mesh = dist.init_device_mesh("cpu", (1,))
+    logits = tensor.distribute_tensor(LOGITS, mesh, [tensor.Shard(1)])
+    for z, words in ((LOGITS, {"group": alone}), (LOGITS, {"class_sizes": [3]}), (logits, {})):
+        with pytest.raises(ValueError, match="parts of a loss whose classes are split over ranks are not there"):
+            loss_parts(z, LABELS, **words)

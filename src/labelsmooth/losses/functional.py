@@ -125,7 +125,8 @@ def cross_entropy(
     Unlike `torch.nn.functional.cross_entropy`, the loss of half-precision logits is float32 and summed there; a class
     of mass 0 adds nothing even where its logit is −inf; an ignored row leaves no NaN in the gradient; an ε that is
     negative or NaN, a negative weight and a soft target that does not sum to 1 are errors; a label out of range is a
-    `ValueError`.
+    `ValueError`. With `group`, ranks tell each other their own logarithms of sums rounded to the loss's dtype: where all
+    float32 logits are near 10,000, whose neighbours are 0.001 apart, the loss is right to that much only.
 
     """
     if (
@@ -134,9 +135,8 @@ def cross_entropy(
         and convention == weighting == "torch" and all_ignored == "nan" and not (z_loss or padded_classes)
     ):  # fmt: skip
         # Most calls: reading them at length would take longer than a small batch's loss.
-        loss = _cpu_plain.plain_loss(
-            input, target, label_smoothing, ignore_index, reduction, weight, prior, gradient_in_forward, inplace
-        )
+        loss = _cpu_plain.plain_loss(input, target, label_smoothing, ignore_index, reduction, weight, prior,
+                                     gradient_in_forward, inplace)  # fmt: skip
         if loss is not None:
             return loss
     words = Words(

@@ -282,14 +282,14 @@ class LinearLabelSmoothingCrossEntropy(LabelSmoothingCrossEntropy):
         class_mask: Mask | None = None,
         row_weight: Tensor | None = None,
         normalizer: float | Tensor | None = None,
+        group: Any = None,
+        class_sizes: Sequence[int] | None = None,
     ) -> Tensor:
-        """Return the loss; what belongs to one batch is given here, and a mask given here replaces the module's."""
-        words = self._words()
-        if class_mask is not None:
-            words["class_mask"] = class_mask
+        """Return the loss; what belongs to one batch or one process is given here, and a mask replaces the module's."""
+        words = self._words() if class_mask is None else {**self._words(), "class_mask": class_mask}
         return linear_cross_entropy(
             input, linear_weight, target, linear_bias=linear_bias, row_weight=row_weight, normalizer=normalizer,
-            chunk_rows=self.chunk_rows, **words)  # fmt: skip
+            chunk_rows=self.chunk_rows, group=group, class_sizes=class_sizes, **words)  # fmt: skip
 
     def extra_repr(self) -> str:
         """Say what was set, tensors by their shape."""

@@ -9,15 +9,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from . import _eager
+from . import _eager, _parallel
 from ._checks import check_words
 from ._options import Mask, Words
 from .functional import cross_entropy, read, reduced
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class LossParts(NamedTuple):
@@ -131,12 +135,19 @@ class LabelSmoothingCrossEntropy(nn.Module):
         class_mask: Mask | None = None,
         row_weight: Tensor | None = None,
         normalizer: float | Tensor | None = None,
+        group: ProcessGroup | None = None,
+        class_sizes: Sequence[int] | None = None,
     ) -> Tensor:
-        """Return the loss; what belongs to one batch is given here, and a mask given here replaces the module's."""
+        """Return the loss; what belongs to one batch or one process is given here.
+
+        A mask given here replaces the module's. A group belongs to a process, and a module that held one could be neither
+        copied nor saved.
+        """
         words = self._words()
         if class_mask is not None:
             words["class_mask"] = class_mask
-        return cross_entropy(input, target, row_weight=row_weight, normalizer=normalizer, **words)
+        return cross_entropy(input, target, row_weight=row_weight, normalizer=normalizer, group=group,
+                             class_sizes=class_sizes, **words)  # fmt: skip
 
     def activation(self, x: Tensor) -> Tensor:
         """Turn logits into probabilities: softmax over the class axis."""
@@ -189,7 +200,8 @@ def loss_parts(input: Tensor, target: Tensor, **words: Any) -> LossParts:  # noq
         that takes KL the loss is the mixture minus H(q'), and the floor is 0.
 
     Raises:
-        ValueError: as `cross_entropy`, and for `gradient_in_forward` and `inplace`, which are about one loss.
+        ValueError: as `cross_entropy`, and for `gradient_in_forward` and `inplace`, which are about one loss, and for
+            classes split over ranks.
         TypeError: as `cross_entropy`, and for a keyword that it has not.
 
     Example:
@@ -205,6 +217,9 @@ def loss_parts(input: Tensor, target: Tensor, **words: Any) -> LossParts:  # noq
     """
     if words.get("inplace") or words.get("gradient_in_forward"):
         raise ValueError("the parts of the loss each have a gradient: drop inplace and gradient_in_forward")
+    if _parallel.is_distributed(input, words.get("group")) or words.get("class_sizes") is not None:
+        raise ValueError("the parts of a loss whose classes are split over ranks are not there: gather the logits, or call "
+                         "cross_entropy with label_smoothing=0 for the loss against the label")  # fmt: skip
     batch = read(input, target, Words(**words))
     charge, factors = batch.folded.charge, batch.folded.factors
     terms = _eager.terms(batch.logits, batch.given.label, charge, both=True)
