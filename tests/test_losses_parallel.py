@@ -42,6 +42,15 @@ def test_all_ranks_give_what_one_process_gives(processes: int, case: str, folder
     assert said == [ranks.FINE] * processes, "\n".join(said)
 
 
+@pytest.mark.slow
+def test_a_rank_that_dies_or_never_comes_is_an_error_on_the_other_within_the_timeout(folder: Path) -> None:
+    said = ranks.outcomes("parallel_failures", 2, folder)
+    assert said["absent"] == [ranks.FINE] * 2, "\n".join(said["absent"])
+    survivor, victim = said["dead"]
+    assert survivor == ranks.FINE
+    assert "did not come so far" in victim
+
+
 # What one process shows -----------------------------------------------------------------------------------------------
 
 
