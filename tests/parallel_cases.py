@@ -544,3 +544,37 @@ def loss_parallel(_rank: int, ranks: int) -> None:
     agree(ours, plain, budget=FLOAT64, what="without smoothing, where torch answers")
     smoothed = cross_entropy(z, target, label_smoothing=0.1).full_tensor()
     agree(smoothed, torch.nn.functional.cross_entropy(logits, target, label_smoothing=0.1), budget=FLOAT64, what="ours")
+
+
+# What runs where ------------------------------------------------------------------------------------------------------
+
+QUICK = (  # for `make check`, on two ranks
+    "target others", "law: shift holds for uniform", "252 rows, 507 classes", "half and single precision",
+    "columns that are no classes", "a logit far above the others, on any rank",
+    "-inf: masked, a whole shard, unmasked, with the label", "nothing counts",
+    "a normalizer, and sizes that the ranks ask each other for",
+    "planted: the other ranks' part of the gradient left out", "planted: K is that of this rank",
+    "one all_gather of 2N floats, at most 5N, and none in the backward",
+    "a column-parallel layer: gradients of input, weight and bias", "validate=True sees that a rank has other targets",
+)  # fmt: skip
+ON_TWO = ("torch.compile makes one graph of it", "torch's loss_parallel refuses to smooth, and ours answers")
+FAMILIES_ON_MORE = (
+    "uniform",
+    "others",
+    "others but padding",
+    "unnormalised",
+)  # as code sees them, the others are alike
+
+
+def on_more(name: str) -> bool:
+    """Say whether a case runs on three and four ranks, where another split is all that is new."""
+    if name.startswith("target "):
+        return name.removeprefix("target ") in FAMILIES_ON_MORE
+    return name not in ON_TWO and not name.endswith("for unnormalised")
+
+
+PARTS = {
+    "quick": {name: CASES[name] for name in QUICK},
+    "rest": {name: function for name, function in CASES.items() if name not in QUICK},
+    "more": {name: function for name, function in CASES.items() if on_more(name)},
+}

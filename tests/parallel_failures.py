@@ -43,4 +43,4 @@ def dead(rank: int, _ranks: int) -> None:
     fails_in_time(GROUPS[1])
 
 
-CASES: dict[str, Callable[[int, int], None]] = {"absent": absent, "dead": dead}
+PARTS: dict[str, dict[str, Callable[[int, int], None]]] = {"all": {"absent": absent, "dead": dead}}

@@ -4,8 +4,9 @@ A process costs two seconds of importing PyTorch, so one is started for each num
 before PyTorch has a thread, and runs all cases one after the other. `outcomes` is asked for by every test and starts it
 once, also where pytest has two processes itself.
 
-A case is a function of the rank and the number of ranks which raises where something is wrong. It compares only what it
-has gathered from all ranks, so that all come to the same verdict and stay in step.
+A module of cases has PARTS, each of which is what one start runs: cases by name. A case is a function of the rank and the
+number of ranks which raises where something is wrong. It compares only what it has gathered from all ranks, so that all
+come to the same verdict and stay in step.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ PATIENCE = 240.0  # seconds for all cases of one number of ranks, on a busy mach
 FINE = "fine"
 
 
-def outcomes(module: str, ranks: int, folder: Path) -> dict[str, list[str]]:
-    """Run a module's CASES on so many ranks, once for a folder, and give what each rank says of each case."""
-    place = folder / f"{module}-{ranks}"
+def outcomes(module: str, part: str, ranks: int, folder: Path) -> dict[str, list[str]]:
+    """Run a part of a module's cases on so many ranks, once for a folder, and give what each rank says of each case."""
+    place = folder / f"{module}-{part}-{ranks}"
     done = place / "done"
     try:
         place.mkdir()
@@ -38,7 +39,7 @@ def outcomes(module: str, ranks: int, folder: Path) -> dict[str, list[str]]:
         while not done.exists() and time.monotonic() < end:
             time.sleep(0.1)
     else:
-        command = [sys.executable, __file__, module, str(ranks), str(place)]
+        command = [sys.executable, __file__, module, part, str(ranks), str(place)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
         (place / "output").write_text(ran.stdout + ran.stderr)
@@ -49,14 +50,14 @@ def outcomes(module: str, ranks: int, folder: Path) -> dict[str, list[str]]:
             for case in {case for of in said for case in of} or {"": ""}}  # fmt: skip
 
 
-def run(module: str, rank: int, ranks: int, place: Path) -> None:
+def run(module: str, part: str, rank: int, ranks: int, place: Path) -> None:
     """Be one rank: run the cases, and write down after each what came of it."""
     import torch.distributed as dist
 
     dist.init_process_group("gloo", store=dist.FileStore(str(place / "store"), ranks), rank=rank, world_size=ranks,
                             timeout=TIMEOUT)  # fmt: skip
     said: dict[str, str] = {}
-    for name, case in importlib.import_module(module).CASES.items():
+    for name, case in importlib.import_module(module).PARTS[part].items():
         try:
             case(rank, ranks)
             said[name] = FINE
@@ -68,7 +69,7 @@ def run(module: str, rank: int, ranks: int, place: Path) -> None:
     dist.destroy_process_group()
 
 
-def fork(module: str, ranks: int, place: Path) -> None:
+def fork(module: str, part: str, ranks: int, place: Path) -> None:
     """Fork into the ranks and wait for them."""
     importlib.import_module(module)
     children = []
@@ -76,7 +77,7 @@ def fork(module: str, ranks: int, place: Path) -> None:
         child = os.fork()
         if not child:
             try:
-                run(module, rank, ranks, place)
+                run(module, part, rank, ranks, place)
             except BaseException:  # noqa: BLE001  a child must not go on as its parent
                 traceback.print_exc()
                 sys.stderr.flush()
@@ -103,4 +104,4 @@ def gathered(x: Any, ranks: int) -> list[Any]:
 
 
 if __name__ == "__main__":
-    fork(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    fork(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))

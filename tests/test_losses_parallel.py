@@ -1,7 +1,8 @@
-"""The loss with its classes split over 2, 3 and 4 processes, against one process: every case of `parallel_cases.py`.
+"""The loss with its classes split over 2, 3 and 4 processes, against one process: the cases of `parallel_cases.py`.
 
-One start of the processes serves all cases of a number of ranks (`ranks.py`). `make check` runs some on two processes; on
-three and four, where shards are uneven and one is empty, `make test` runs all.
+One start of the processes serves all cases of a part and a number of ranks (`ranks.py`). `make check` runs some on two
+processes; `make test` runs the rest there, and on three and four, where shards are uneven and one is empty, what a split can
+change.
 """
 
 from __future__ import annotations
@@ -34,17 +35,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own.parent if own.name.startswith("popen-") else own
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", parallel_cases.CASES)
-@pytest.mark.parametrize("processes", [2, 3, 4])
-def test_all_ranks_give_what_one_process_gives(processes: int, case: str, folder: Path) -> None:
-    said = ranks.outcomes("parallel_cases", processes, folder)[case]
+def starts() -> Iterator[Any]:
+    for part, processes in (("quick", 2), ("rest", 2), ("more", 3), ("more", 4)):
+        marks = () if part == "quick" else pytest.mark.slow
+        for case in parallel_cases.PARTS[part]:
+            yield pytest.param(processes, part, case, marks=marks, id=f"{processes}-{case}")
+
+
+@pytest.mark.parametrize(("processes", "part", "case"), list(starts()))
+def test_all_ranks_give_what_one_process_gives(processes: int, part: str, case: str, folder: Path) -> None:
+    said = ranks.outcomes("parallel_cases", part, processes, folder)[case]
     assert said == [ranks.FINE] * processes, "\n".join(said)
 
 
 @pytest.mark.slow
 def test_a_rank_that_dies_or_never_comes_is_an_error_on_the_other_within_the_timeout(folder: Path) -> None:
-    said = ranks.outcomes("parallel_failures", 2, folder)
+    said = ranks.outcomes("parallel_failures", "all", 2, folder)
     assert said["absent"] == [ranks.FINE] * 2, "\n".join(said["absent"])
     survivor, victim = said["dead"]
     assert survivor == ranks.FINE
