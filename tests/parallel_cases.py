@@ -438,13 +438,11 @@ def messages(rank: int, ranks: int) -> None:
 @case("torch.compile makes one graph of it")
 def compiled(rank: int, ranks: int) -> None:
     problem = large(9, 23)
-    for words in ({"prior": unigram(23)}, {"class_mask": torch.ones(23, dtype=torch.bool), "weight": 1 + unigram(23)}):
-        torch.compiler.reset()
-        compiled = torch.compile(cross_entropy, fullgraph=True, backend="aot_eager")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(globals(), "cross_entropy", lambda z, compiled=compiled, **k: (
-                compiled if "group" in k else cross_entropy_itself)(z, **k))  # fmt: skip
-            on_ranks(replace(problem, words={**problem.words, **words}), rank, ranks, what=f"{[*words]}")
+    compiled = torch.compile(cross_entropy, fullgraph=True, backend="aot_eager")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "cross_entropy", lambda z, **k: (
+            compiled if "group" in k else cross_entropy_itself)(z, **k))  # fmt: skip
+        on_ranks(replace(problem, words={**problem.words, "prior": unigram(23)}), rank, ranks, what="compiled")
 
 
 @case("a column-parallel layer: gradients of input, weight and bias")
@@ -558,23 +556,22 @@ QUICK = (  # for `make check`, on two ranks
     "a column-parallel layer: gradients of input, weight and bias", "validate=True sees that a rank has other targets",
 )  # fmt: skip
 ON_TWO = ("torch.compile makes one graph of it", "torch's loss_parallel refuses to smooth, and ours answers")
-FAMILIES_ON_MORE = (
-    "uniform",
-    "others",
-    "others but padding",
-    "unnormalised",
-)  # as code sees them, the others are alike
+FAMILIES_ON = {3: ("uniform", "unnormalised"), 4: ("others", "others but padding")}
+LAWS_ON_MORE = ("shift", "ignored is removed")
 
 
-def on_more(name: str) -> bool:
-    """Say whether a case runs on three and four ranks, where another split is all that is new."""
+def on_more(name: str, ranks: int) -> bool:
+    """Say whether a case runs on three or four ranks, where another split is all that is new."""
     if name.startswith("target "):
-        return name.removeprefix("target ") in FAMILIES_ON_MORE
-    return name not in ON_TWO and not name.endswith("for unnormalised")
+        return name.removeprefix("target ") in FAMILIES_ON[ranks]
+    if name.startswith("law: "):
+        return name in {f"law: {law} holds for uniform" for law in LAWS_ON_MORE}
+    return name not in ON_TWO
 
 
 PARTS = {
     "quick": {name: CASES[name] for name in QUICK},
     "rest": {name: function for name, function in CASES.items() if name not in QUICK},
-    "more": {name: function for name, function in CASES.items() if on_more(name)},
+    "three": {name: function for name, function in CASES.items() if on_more(name, 3)},
+    "four": {name: function for name, function in CASES.items() if on_more(name, 4)},
 }

@@ -19,7 +19,7 @@ tensor: Any = pytest.importorskip("torch.distributed.tensor")
 
 import parallel_cases  # noqa: E402  after the skips
 import ranks  # noqa: E402
-from agree import FLOAT64, agree  # noqa: E402
+from agree import FLOAT64, LossAndGradient, agree, agree_result  # noqa: E402
 from labelsmooth.losses import (  # noqa: E402
     LabelSmoothingCrossEntropy,
     LinearLabelSmoothingCrossEntropy,
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def starts() -> Iterator[Any]:
-    for part, processes in (("quick", 2), ("rest", 2), ("more", 3), ("more", 4)):
+    for part, processes in (("quick", 2), ("rest", 2), ("three", 3), ("four", 4)):
         marks = () if part == "quick" else pytest.mark.slow
         for case in parallel_cases.PARTS[part]:
             yield pytest.param(processes, part, case, marks=marks, id=f"{processes}-{case}")
@@ -88,3 +88,19 @@ def test_the_parts_of_a_split_loss_are_refused(alone: Any) -> None:
     for z, words in ((LOGITS, {"group": alone}), (LOGITS, {"class_sizes": [3]}), (logits, {})):
         with pytest.raises(ValueError, match="parts of a loss whose classes are split over ranks are not there"):
             loss_parts(z, LABELS, **words)
+
+
+@pytest.mark.slow
+def test_compiling_makes_one_graph_of_a_loss_with_a_mask_and_weights(alone: Any) -> None:
+    """Compile what is told in five numbers a row; two ranks compile two numbers."""
+    words: dict[str, Any] = {
+        "class_mask": torch.ones(3, dtype=torch.bool),
+        "weight": torch.tensor([1.0, 2, 3]).double(),
+    }
+    results = []
+    for loss in (torch.compile(cross_entropy, fullgraph=True, backend="aot_eager"), cross_entropy):
+        z = LOGITS.clone().requires_grad_()
+        value = loss(z, LABELS, label_smoothing=0.1, group=alone, class_sizes=[3], **words)
+        value.backward()
+        results.append(LossAndGradient(value.detach(), z.grad))
+    agree_result(*results, budget=FLOAT64, what="compiled")
