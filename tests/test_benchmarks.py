@@ -110,6 +110,7 @@ def test_the_peak_of_a_case_is_the_largest_of_its_runs_and_empty_where_nobody_co
     assert (case.peak, uncounted.peak) == (60.0, None)
 
 
+@pytest.mark.slow
 def test_the_peak_sees_memory_of_the_process_itself_and_of_a_program_that_it_started(bench: Any, root: Path) -> None:
     pytest.importorskip("resource", reason="could not import 'resource', which counts memory")
     measure = "import importlib.util as u, sys; s = u.spec_from_file_location('b', sys.argv[1]);"

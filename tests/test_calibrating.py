@@ -77,6 +77,7 @@ def test_the_verdict_is_the_first_line_and_notes_are_on_standard_error(tmp_path:
     assert "next: add  -o report.html" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_belongs_to_a_run_stands_behind_commas_or_in_the_archive(tmp_path: Path) -> None:
     names = []
     for epsilon, length in ((0.0, 2.0), (0.1, 1.0)):
@@ -129,6 +130,7 @@ def test_advice_follows_what_the_user_says(tmp_path: Path) -> None:
     assert list(wanted) == ["0.1", "0.3"]
 
 
+@pytest.mark.slow
 def test_a_report_is_written_beside_the_answer(tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
     target = tmp_path / "report.html"

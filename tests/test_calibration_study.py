@@ -81,6 +81,7 @@ def test_every_measure_that_a_claim_or_the_report_asks_for_is_measured(home: Pat
     assert {cell.measure for claim in CLAIMS for _, cell in claim.contrast} <= told
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_and_gives_the_same(home: Path, tmp_path: Path, trained: list[str]) -> None:
     again = run_study(copy(home, tmp_path / "again"), **TINY)
     assert trained == []
@@ -118,6 +119,7 @@ def same(one: Study, other: Study) -> None:
         assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 @pytest.mark.parametrize("damage", [b'{"schema_version":1,', b"[]", b"\xff\xfe"])
 def test_a_damaged_result_is_trained_anew(damage: bytes, home: Path, tmp_path: Path, trained: list[str]) -> None:

@@ -56,6 +56,7 @@ def test_with_few_rows_or_no_temperature_nothing_is_recommended() -> None:
     assert one_row.recommendation.key == "undecided"
 
 
+@pytest.mark.slow
 def test_runs_of_a_better_epsilon_say_smooth_and_of_too_few_seeds_say_nothing() -> None:
     def run(epsilon: float, seed: int) -> Given:
         rows, own = np.random.default_rng(0), np.random.default_rng(100 + seed)

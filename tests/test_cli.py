@@ -269,6 +269,7 @@ def test_help_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_python_m_is_the_same() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "labelsmooth", "--version"], check=True, capture_output=True, text=True

@@ -38,6 +38,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOOKS)
 def test_the_workbook_is_what_the_script_writes(name: str, fresh: Path) -> None:
     then, now = cells(ROOT / "examples" / f"{name}.xlsx"), cells(fresh / f"{name}.xlsx")

@@ -229,6 +229,7 @@ def examples(draw_: Any) -> Example:
     return Example(case, known, logits, q if soft else labels, words)
 
 
+@pytest.mark.slow
 @settings(EXAMPLES, max_examples=250)
 @given(examples())
 def test_every_convention_and_weighting_gives_what_the_chain_gives(example: Example) -> None:

@@ -363,6 +363,7 @@ def curve(loss: Any, *, dtype: Any = torch.float32, steps: int = 60) -> Any:
 DRIFT = 2e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [{}, {"gradient_in_forward": True}], ids=["plain", "at once"])
 def test_a_training_run_takes_the_same_course_as_with_torchs_loss(words: dict[str, Any]) -> None:
     ours = curve(LabelSmoothingCrossEntropy(0.1, **words))

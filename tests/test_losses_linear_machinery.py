@@ -246,6 +246,7 @@ def test_a_head_tied_to_the_embedding_gets_both_gradients() -> None:
 # Second derivatives, transforms, learned words ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_gradients_of_gradients_agree_with_finite_differences(reduction: str) -> None:
     tensors = [x.detach()[:3].requires_grad_() for x in layer()]

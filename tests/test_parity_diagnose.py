@@ -53,6 +53,7 @@ def test_a_changed_digit_fits_nothing_and_the_nearest_is_said() -> None:
     assert "none of" in str(found)
 
 
+@pytest.mark.slow
 def test_without_an_epsilon_common_ones_are_tried_and_the_right_one_is_named() -> None:
     found = diagnose(Z, Y, printed(rows(0.2, convention="fairseq")))
     assert [(m.causes, m.label_smoothing) for m in found.matches] == [(("target others",), 0.2)]
@@ -235,6 +236,7 @@ def test_two_roots_between_neighbours_of_the_grid_are_both_found() -> None:
     agree(roots, [0.51, 0.55], budget=1e-9, what="roots")
 
 
+@pytest.mark.slow
 def test_a_temperature_is_solved_and_explains_with_a_cause_beside_it() -> None:
     found = diagnose(Z, Y, rows(logits=Z / 1.37), label_smoothing=0.1)
     assert found.matches[0].causes == ("temperature 1.37",)
@@ -274,6 +276,7 @@ def test_both_temperatures_of_one_row_are_found() -> None:
 # Intervals -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_number_at_the_edge_of_its_interval_fits_and_one_beyond_does_not() -> None:
     numbers = rows()
     for shift, verdict in ((0.49e-4, "agrees"), (0.56e-4, "none_fits")):

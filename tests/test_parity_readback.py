@@ -263,6 +263,7 @@ def test_a_formula_that_is_right_by_accident_is_a_fault(word: str, n: int, k: in
     assert "right for these inputs only" in finding.message
 
 
+@pytest.mark.slow
 def test_accidents_are_found_where_inputs_are_formulas_priors_masks_or_weights(tmp_path: Path) -> None:
     z = np.array(FIVE_CLASSES)
     z[:, 4] = -np.inf

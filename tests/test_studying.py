@@ -27,6 +27,7 @@ def run(*words: Any) -> Result:
     return CliRunner().invoke(main, ["study", *(str(word) for word in words)], prog_name="labelsmooth")
 
 
+@pytest.mark.slow
 def test_a_table_the_verdicts_and_where_the_report_is(tmp_path: Path) -> None:
     done = run("-o", tmp_path / "out", *TINY)
     assert done.exit_code == 0, done.output

@@ -363,6 +363,7 @@ def test_an_epsilon_outside_its_range_or_a_text_for_a_logit_is_not_ok(gallery: d
         assert recalculate(path, changes=changes).values["Checks"]["B2"] != "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ironcalc_here")
 def test_where_the_plain_exponentials_overflow_or_vanish_the_checks_go_by_the_shifted_ones(
     gallery: dict[str, tuple[Path, Book]],
@@ -493,6 +494,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "hostile.xlsx", folder / "harmless.xlsx"
 
 
+@pytest.mark.slow
 def test_names_come_back_as_the_same_strings(hostile: tuple[Path, Path]) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.load_workbook(hostile[0])
@@ -600,6 +602,7 @@ def test_sheets_stand_in_their_order_and_the_first_is_open(gallery: dict[str, tu
         assert 'tabSelected="1"' in sheet_xml(path)["Read me"]
 
 
+@pytest.mark.slow
 def test_sheets_are_protected_without_a_password_and_only_inputs_are_open(
     gallery: dict[str, tuple[Path, Book]],
 ) -> None:
@@ -897,6 +900,7 @@ def test_a_write_that_fails_leaves_nothing_and_spoils_nothing(
     assert (tmp_path / "old.xlsx").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on the size of a file to set")
 @pytest.mark.parametrize("limit", [0, 2_000, 20_000])
 def test_a_full_disk_is_one_line_and_no_file(limit: int, tmp_path: Path) -> None:

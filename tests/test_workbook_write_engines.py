@@ -91,7 +91,7 @@ def random_problem(seed: int) -> tuple[Any, dict[str, Any]]:
     return prepare(logits, labels, eps, **options), {"layout": "compact" if compact else "full"}
 
 
-@pytest.mark.parametrize("seed", slow_except((0, 1, 3), range(20)))
+@pytest.mark.parametrize("seed", slow_except((0,), range(20)))
 def test_random_batches_agree_in_every_cell_in_ironcalc(seed: int, tmp_path: Path) -> None:
     pytest.importorskip("ironcalc")
     problem, options = random_problem(seed)
