@@ -327,6 +327,21 @@ def test_a_prediction_is_asked_before_the_answer_is_shown(open_page: Open) -> No
     assert page.locator("#ask-target input").count() == 0
 
 
+def test_nothing_moves_after_a_number_is_typed(open_page: Open) -> None:
+    """Or a click on what stands below it misses; only a slider may leave panels out of sight for later."""
+    page = open_page()
+    moved = """([id, value]) => {
+        const control = document.getElementById(id), place = () => document.getElementById("families").getBoundingClientRect().y;
+        control.value = value;
+        control.dispatchEvent(new Event("input"));
+        const before = place();
+        labelsmooth.finish();
+        return place() - before;
+    }"""
+    assert page.evaluate(moved, ["eps-exact", "0.333"]) == 0
+    assert page.evaluate(moved, ["classes", "7"]) == 0
+
+
 # The address ---------------------------------------------------------------------------------------------------------
 
 

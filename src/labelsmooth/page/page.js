@@ -8,11 +8,12 @@ const inView = new Set(Object.keys(PANELS)); // or nearly
 const late = new Set(); // panels that wait to be drawn
 let resting = 0;
 
-// Draws what can be seen at once, and the rest when the hand rests or it is scrolled to: a slider must not wait for it.
-function draw() {
+// Draws every panel. While a slider moves only what can be seen, and the rest when the hand rests or it is scrolled to: the
+// slider must not wait for it. What is drawn late may grow by a line and move what stands below it, so nothing else is late.
+function draw(sliding = false) {
   const view = evaluated(state);
   drawControls(view);
-  for (const [name, panel] of Object.entries(PANELS)) if (inView.has(name)) { panel(view); late.delete(name); } else late.add(name);
+  for (const [name, panel] of Object.entries(PANELS)) if (!sliding || inView.has(name)) { panel(view); late.delete(name); } else late.add(name);
   clearTimeout(resting);
   if (late.size) resting = setTimeout(finish, 150);
 }
@@ -36,13 +37,15 @@ function watch() {
   for (const one of document.querySelectorAll("[data-panel]")) seen.observe(one);
 }
 
-function change(how) {
+function change(how, sliding = false) {
   how(state);
   settled(state);
-  draw();
+  draw(sliding);
   clearTimeout(writing);
   writing = setTimeout(() => history.replaceState(null, "", `#${writeAddress(state)}`), 120);
 }
+
+const slide = (how) => change(how, true);
 
 function options(select, entries, chosen) {
   const key = JSON.stringify(entries);
@@ -182,7 +185,7 @@ function play() {
   if (state.time >= LONGEST) change((s) => { s.time = 0; });
   byId("play").textContent = "Pause";
   playing = setInterval(() => {
-    change((s) => { s.time = Math.min(LONGEST, Math.max(s.time + 1, timeOf(placeOf(s.time) + 1))); });
+    slide((s) => { s.time = Math.min(LONGEST, Math.max(s.time + 1, timeOf(placeOf(s.time) + 1))); });
     if (state.time >= LONGEST) { clearInterval(playing); playing = 0; byId("play").textContent = "Play"; }
   }, 50);
 }
@@ -197,16 +200,16 @@ async function copy() {
 
 function listen() {
   const on = (id, event, how) => byId(id).addEventListener(event, (e) => how(e.target));
-  on("eps", "input", (x) => change((s) => { s.eps = Number(x.value); }));
+  on("eps", "input", (x) => slide((s) => { s.eps = Number(x.value); }));
   on("eps-exact", "input", (x) => within(x.value, 0, 1) && change((s) => { s.eps = Number(x.value); }));
   on("eps-exact", "blur", () => draw());
   on("row", "change", (x) => change((s) => { s.row = Number(x.value); }));
   on("preset", "change", (x) => { change((s) => { Object.assign(s, fresh(x.value, s.predict)); }); drawQuestions(); });
   on("classes", "input", (x) => whole(x.value, 2, mostClasses(presetOf(state.preset))) && change((s) => { s.classes = Number(x.value); }));
   on("classes", "blur", () => draw());
-  on("temperature", "input", (x) => change((s) => { s.temperature = Number((10 ** Number(x.value)).toPrecision(4)); }));
-  on("logit", "input", (x) => change((s) => { const y = s.labels[s.row]; s.logits[s.row] = widened(s.logits[s.row], y); s.logits[s.row][y] = Number(x.value); }));
-  on("time", "input", (x) => change((s) => { s.time = timeOf(Number(x.value)); }));
+  on("temperature", "input", (x) => slide((s) => { s.temperature = Number((10 ** Number(x.value)).toPrecision(4)); }));
+  on("logit", "input", (x) => slide((s) => { const y = s.labels[s.row]; s.logits[s.row] = widened(s.logits[s.row], y); s.logits[s.row][y] = Number(x.value); }));
+  on("time", "input", (x) => slide((s) => { s.time = timeOf(Number(x.value)); }));
   on("play", "click", play);
   on("step", "click", stepOn);
   on("rewind", "click", () => change((s) => { s.time = 0; }));
