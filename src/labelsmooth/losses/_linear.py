@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ._linear_products import TILE, Head, Tiles, add_product
+from ._linear_ranks import gradient_in_place, losses_of_all
 from ._linear_rows import EAGER_BYTES, Rows, losses_in_place, native, part
 from ._options import Charge, counted
 
@@ -72,7 +73,8 @@ def losses_and_gradients(
         charge: the effective numbers; what has rows has N·P of them.
         up: (N·P), what the loss of each row is multiplied by; needed where a gradient is wanted.
         wanted: which gradients.
-        stats: (3, N), where to leave what the native kernel can make a gradient from, row by row.
+        stats: (3, N·P), where to leave what a gradient can be made from, row by row; where `head.ranks` are others and `up`
+            is given, what was left there, and the losses are not computed again.
 
     """
     # Autocast has had its say in `head.plan.products`, and would have it again in every product here.
@@ -170,12 +172,26 @@ class _Chunks:
         chunk = self.buffer[: hidden.shape[0]]  # (n, P·K), the logits
         self.tiles.logits(hidden, out=chunk)
         up = None if self.up is None else self.up[each]
-        z, stats = chunk.view(-1, head.plan.classes), self.losses.new_empty((3, len(chunk) * P))
-        self.losses[each] = losses_in_place(z, self.label[each], charge, up, stats)
-        if self.stats is not None:
-            self.stats[:, each] = stats
+        z = chunk.view(len(chunk) * P, head.plan.classes)
+        self.kernel(z, each, charge, up)
         if up is not None:
             self.add_gradients(chunk, hidden, rows, first=first)
+
+    def kernel(self, z: Tensor, rows: Rows, charge: Charge, up: Tensor | None) -> None:
+        """Compute the losses of some rows; where there is `up`, leave the gradient in place of the logits, (n, K)."""
+        label, stats = self.label[rows], self.losses.new_empty((3, len(z)))
+        if self.head.ranks is None:
+            self.losses[rows] = losses_in_place(z, label, charge, up, stats)
+        else:
+            ranks = self.head.ranks.part(rows)
+            if up is not None and self.stats is not None:
+                stats = self.stats[:, rows].contiguous()
+            else:
+                self.losses[rows] = losses_of_all(z, label, charge, ranks, stats)
+            if up is not None:
+                gradient_in_place(z, label, charge, up, ranks, stats)
+        if up is None and self.stats is not None:
+            self.stats[:, rows] = stats
 
     def add_gradients(self, gradient: Tensor, hidden: Tensor, rows: Rows, *, first: bool) -> None:
         """Add what a chunk's gradient of the logits, (n, P·K), gives to those of the layer."""

@@ -27,7 +27,9 @@ from ._linear import NOTHING, Wanted, losses_and_gradients
 from ._linear_blocks import by_classes, gradients_by_classes
 from ._linear_operators import losses_operator, total_operator
 from ._linear_products import TILE, Head, Plan
+from ._linear_ranks import Ranks
 from ._options import Charge, counted
+from ._parallel_rows import ONE_AT_A_TIME
 
 
 def row_losses(head: Head, label: Tensor, charge: Charge) -> Tensor:
@@ -69,51 +71,59 @@ class _AtOnce(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         plan: Plan,
+        ranks: Ranks | None,
         label: Tensor,
         charge: Charge,
         up: Tensor,
     ) -> Tensor:
-        head = Head(hidden, weight, bias, plan)
+        head = Head(hidden, weight, bias, plan, ranks)
         found = losses_and_gradients(head, label, charge, up, Wanted(*ctx.needs_input_grad[:3]))
         ctx.save_for_backward(*found[1:], hidden, weight, bias, label, up, *_tensors(charge))
-        ctx.plan, ctx.charge = plan, charge
+        ctx.plan, ctx.ranks, ctx.charge = plan, ranks, charge
         return (found.losses * up).sum()
 
     @staticmethod
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor | None, ...]:
         *found, scale, hidden, weight, bias, label, up = ctx.saved_tensors[:9]
         if _needs_plain_torch(push):
-            head, wanted = Head(hidden, weight, bias, ctx.plan), Wanted(*ctx.needs_input_grad[:3])
-            return *_differentiable(head, wanted, label, ctx.charge, up * push), *[None] * 4
+            head, wanted = Head(hidden, weight, bias, ctx.plan, ctx.ranks), Wanted(*ctx.needs_input_grad[:3])
+            return *_differentiable(head, wanted, label, ctx.charge, up * push), *[None] * 5
         factor, kept = push if scale is None else push * scale, _kept()
         pairs = zip(found, (hidden, weight, bias), strict=True)
-        return *(_times(x, factor, like, kept=kept) for x, like in pairs), *[None] * 4
+        return *(_times(x, factor, like, kept=kept) for x, like in pairs), *[None] * 5
 
 
 class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, label: Tensor, charge: Charge
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        plan: Plan,
+        ranks: Ranks | None,
+        label: Tensor,
+        charge: Charge,
     ) -> Tensor:
-        head, stats = Head(hidden, weight, bias, plan), None
-        if by_classes(head, Wanted(*ctx.needs_input_grad[:3])):
+        head, stats = Head(hidden, weight, bias, plan, ranks), None
+        if ranks is not None or by_classes(head, Wanted(*ctx.needs_input_grad[:3])):
             stats = hidden.new_zeros((3, label.shape[0]), dtype=plan.sums)
         ctx.save_for_backward(hidden, weight, bias, label, stats, *_tensors(charge))
-        ctx.plan, ctx.charge = plan, charge
+        ctx.plan, ctx.ranks, ctx.charge = plan, ranks, charge
         return losses_and_gradients(head, label, charge, stats=stats).losses
 
     @staticmethod
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, label, stats = ctx.saved_tensors[:5]
-        head, wanted = Head(hidden, weight, bias, ctx.plan), Wanted(*ctx.needs_input_grad[:3])
+        head, wanted = Head(hidden, weight, bias, ctx.plan, ctx.ranks), Wanted(*ctx.needs_input_grad[:3])
         if _needs_plain_torch(push):
-            return *_differentiable(head, wanted, label, ctx.charge, push), *[None] * 3
-        if stats is not None:
-            return *gradients_by_classes(head, label, ctx.charge, stats, push, wanted), *[None] * 3
-        found = losses_and_gradients(head, label, ctx.charge, push, wanted)
+            return *_differentiable(head, wanted, label, ctx.charge, push), *[None] * 4
+        if by_classes(head, wanted):
+            return *gradients_by_classes(head, label, ctx.charge, stats, push, wanted), *[None] * 4
+        found = losses_and_gradients(head, label, ctx.charge, push, wanted, stats=stats)
         scale = torch.ones_like(push[0]) if found.scale is None else found.scale
         pairs = zip(found[1:4], (hidden, weight, bias), strict=True)
-        return *(_times(x, scale, like, kept=False) for x, like in pairs), *[None] * 3
+        return *(_times(x, scale, like, kept=False) for x, like in pairs), *[None] * 4
 
 
 def _times(gradient: Tensor | None, factor: Tensor, like: Tensor | None, *, kept: bool) -> Tensor | None:
@@ -143,10 +153,12 @@ def _rounded_product(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Te
 
 def _differentiable(head: Head, wanted: Wanted, label: Tensor, charge: Charge, up: Tensor) -> list[Tensor | None]:
     """Give the gradients in plain torch, with all the logits: for a second derivative, or many gradients at once."""
+    if head.ranks is not None:
+        raise RuntimeError(ONE_AT_A_TIME)
     with torch.enable_grad():
         layer = [None if x is None else x.detach().requires_grad_() if need and not x.requires_grad else x
                  for x, need in zip(head[:3], wanted, strict=True)]  # fmt: skip
-        logits = _logits(Head._make([*layer, head.plan]), charge)
+        logits = _logits(Head(*layer, head.plan), charge)  # type: ignore[arg-type]  # the weight is never None
         loss = _eager.row_losses(logits, label, charge._replace(minus_floor=False))
         asked = [x for x, need in zip(layer, wanted, strict=True) if need and x is not None]
         found = iter(torch.autograd.grad(loss, asked, up.expand(loss.shape), create_graph=True))
@@ -155,7 +167,7 @@ def _differentiable(head: Head, wanted: Wanted, label: Tensor, charge: Charge, u
 
 def _logits(head: Head, charge: Charge) -> Tensor:
     """Give all the logits, (N·P, K)."""
-    hidden, weight, bias, plan = head
+    hidden, weight, bias, plan, _ = head
     if charge.keep is not None:
         hidden = counted(hidden, charge.keep.view(-1, plan.positions).any(1))
     used, dtype = slice(0, plan.outputs), plan.products

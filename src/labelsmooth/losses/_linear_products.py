@@ -11,12 +11,15 @@ What shaped it:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import _eager
+
+if TYPE_CHECKING:
+    from ._linear_ranks import Ranks
 
 TILE = 4 * 2**20  # bytes of the weight that are widened at a time
 TILE_ELSEWHERE = 256 * 2**20  # a GPU that is given little at a time waits for the next little
@@ -66,6 +69,7 @@ class Head(NamedTuple):
     weight: Tensor  # (P·K + padded, D): K classes at each of P positions
     bias: Tensor | None  # (P·K + padded)
     plan: Plan
+    ranks: Ranks | None = None  # where the classes are not all here
 
 
 class Tiles:
@@ -85,7 +89,7 @@ class Tiles:
             self.room = self.weight.new_empty((self.classes, self.weight.shape[1]), dtype=head.plan.products)
 
     def _each(self) -> Iterator[tuple[slice, Tensor]]:
-        for start in range(0, self.weight.shape[0], self.classes):
+        for start in range(0, self.weight.shape[0], self.classes or 1):
             at = slice(start, min(start + self.classes, self.weight.shape[0]))
             tile = self.weight[at]
             yield at, tile if tile.dtype == self.dtype else self.room[: len(tile)].copy_(tile)

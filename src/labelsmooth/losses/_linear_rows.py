@@ -6,6 +6,8 @@ the chunk at a time, so that the matrix products can keep a chunk of their own s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -48,10 +50,8 @@ def native(device: str) -> bool:
 
 
 def _plain(z: Tensor, label: Tensor, charge: Charge, up: Tensor | None) -> Tensor:
-    step = max(1, EAGER_BYTES // (EAGER_COPIES * z.shape[1] * _eager.wide(z.dtype).itemsize))
     found = []
-    for start in range(0, z.shape[0], step):
-        rows = slice(start, start + step)
+    for rows in pieces(z):
         if up is None:
             found.append(_eager.row_losses(z[rows], label[rows], part(charge, rows)))
             continue
@@ -62,6 +62,13 @@ def _plain(z: Tensor, label: Tensor, charge: Charge, up: Tensor | None) -> Tenso
         z[rows] = gradient
         found.append(loss.detach())
     return torch.cat(found)
+
+
+def pieces(z: Tensor) -> Iterator[slice]:
+    """Give as many of the rows at a time as plain torch may copy."""
+    step = max(1, EAGER_BYTES // (EAGER_COPIES * z.shape[1] * _eager.wide(z.dtype).itemsize))
+    for start in range(0, z.shape[0], step):
+        yield slice(start, start + step)
 
 
 def part(charge: Charge, rows: Rows) -> Charge:

@@ -84,7 +84,7 @@ def _masses(label: Tensor, owned: Tensor | None, charge: Charge, share: float) -
     return own, v
 
 
-def mixed(z: Tensor, label: Tensor, owned: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
+def mixed(z: Tensor, label: Tensor, owned: Tensor | None, charge: Charge) -> tuple[Tensor, Tensor]:
     """Give lse and ℓ of each row in plain torch, for what `charged` asks of the native kernel.
 
     The spread mass under a uniform prior is that of this rank, which `terms` would take its share of once more.

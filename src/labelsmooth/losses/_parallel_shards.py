@@ -12,6 +12,7 @@ What shaped it:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -76,6 +77,20 @@ def shards_of(group: ProcessGroup, columns: int, class_sizes: object, padded: in
         raise ValueError(f"rank {rank} has logits of {columns} classes, and {how} {sizes[rank]}: pass the sizes of all "
                          "ranks' shards as class_sizes")  # fmt: skip
     return Shards(group, rank, without_padding(sizes, padded))
+
+
+def named(group: ProcessGroup | None) -> str:
+    """Give what an operator in a graph can hold instead of a group, nothing for none."""
+    name: str = "" if group is None else group.group_name
+    return name
+
+
+def shards_named(name: str, sizes: Sequence[int]) -> Shards:
+    """Find the group again."""
+    if not name:
+        return Shards(None, 0, tuple(sizes))
+    group = dist.distributed_c10d._resolve_process_group(name)  # noqa: SLF001  as torch's own collectives in graphs do
+    return Shards(group, dist.get_rank(group), tuple(sizes))
 
 
 def without_padding(sizes: tuple[int, ...], padded: int) -> tuple[int, ...]:
