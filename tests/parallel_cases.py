@@ -17,13 +17,14 @@ from torch.distributed import group as groups
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor import parallel as tensor_parallel
-from torch.utils._python_dispatch import TorchDispatchMode
 
+import parallel_linear_cases
 from agree import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, LossAndGradient, agree, agree_result
 from cases import MEANINGS, SOFTMAX_FAMILIES, examples
-from labelsmooth.losses import _cpu, _parallel_losses, _parallel_rows, cross_entropy, linear_cross_entropy
+from labelsmooth.losses import _cpu, _parallel_losses, _parallel_rows, cross_entropy
 from labelsmooth.maths.conventions import FAMILIES
-from ranks import gathered
+from parallel_messages import Messages
+from ranks import even, gathered, odd
 from test_losses_functional_laws import (
     CLASSES,
     THE_LAWS,
@@ -46,18 +47,6 @@ def case(name: str) -> Callable[[Any], Any]:
         return function
 
     return add
-
-
-def even(classes: int, ranks: int) -> list[int]:
-    """Give the sizes of the shards that torch.chunk makes, empty ones at the end."""
-    step = -(-classes // ranks)
-    return [max(0, min(step, classes - step * rank)) for rank in range(ranks)]
-
-
-def odd(classes: int, ranks: int) -> list[int]:
-    """Give other sizes, with nothing on one rank where there are more than two."""
-    few = [1] + [0] * (ranks - 2)
-    return [*few, classes - 1]
 
 
 @dataclass(frozen=True)
@@ -393,20 +382,6 @@ def own_gradient(rank: int, ranks: int) -> None:
 # What is sent ---------------------------------------------------------------------------------------------------------
 
 
-class Messages(TorchDispatchMode):
-    """Note every collective with the bytes that a rank gives to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[tuple[str, int]] = []
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if operator.namespace in {"c10d", "_c10d_functional"} and "wait" not in str(operator):
-            given = args[1] if operator.namespace == "c10d" else args[0]  # c10d's first is where the answer goes
-            self.sent.append((str(operator), sum(x.nbytes for x in (given if isinstance(given, list) else [given]))))
-        return operator(*args, **(kwargs or {}))
-
-
 @case("one all_gather of 2N floats, at most 5N, and none in the backward")
 def messages(rank: int, ranks: int) -> None:
     N, K, four = 6, 11, 4
@@ -443,32 +418,6 @@ def compiled(rank: int, ranks: int) -> None:
         patch.setitem(globals(), "cross_entropy", lambda z, **k: (
             compiled if "group" in k else cross_entropy_itself)(z, **k))  # fmt: skip
         on_ranks(replace(problem, words={**problem.words, "prior": unigram(23)}), rank, ranks, what="compiled")
-
-
-@case("a column-parallel layer: gradients of input, weight and bias")
-def column_parallel(rank: int, ranks: int) -> None:
-    N, K, D = 9, 23, 5
-    layer = [draw(0, N, D), draw(1, K, D), draw(2, K)]
-    target, prior = torch.arange(N), unigram(K)
-
-    def run(x: Any, weight: Any, bias: Any, **sharded: Any) -> list[Any]:
-        leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
-        loss = linear_cross_entropy(leaves[0], leaves[1], target, linear_bias=leaves[2], label_smoothing=0.1, prior=prior,
-                                    **sharded)  # fmt: skip
-        loss.backward()
-        return [loss.detach(), *(t.grad for t in leaves)]
-
-    cut = even(K, ranks)
-    at = slice(sum(cut[:rank]), sum(cut[: rank + 1]))
-    loss, *found = run(layer[0], layer[1][at], layer[2][at], group=groups.WORLD, class_sizes=cut)
-    exact, *truth = run(*layer)
-    everyone = [gathered(t, ranks) for t in (loss, *found)]
-    for other in everyone[0]:
-        agree(other, exact, budget=FLOAT64, what="loss")
-    for other in everyone[1]:
-        agree(other, truth[0], budget=FLOAT64, what="gradient of the input")
-    for parts, whole in zip(everyone[2:], truth[1:], strict=True):
-        agree(torch.cat(parts), whole, budget=FLOAT64, what="gradient of weight or bias")
 
 
 @case("validate=True sees that a rank has other targets")
@@ -562,6 +511,8 @@ def loss_parallel(_rank: int, ranks: int) -> None:
     agree(smoothed, torch.nn.functional.cross_entropy(logits, target, label_smoothing=0.1), budget=FLOAT64, what="ours")
 
 
+CASES |= parallel_linear_cases.CASES
+
 # What runs where ------------------------------------------------------------------------------------------------------
 
 QUICK = (  # for `make check`, on two ranks
@@ -571,7 +522,7 @@ QUICK = (  # for `make check`, on two ranks
     "a normalizer, and sizes that the ranks ask each other for",
     "planted: the other ranks' part of the gradient left out", "planted: K is that of this rank",
     "one all_gather of 2N floats, at most 5N, and none in the backward",
-    "a column-parallel layer: gradients of input, weight and bias", "validate=True sees that a rank has other targets",
+    *parallel_linear_cases.QUICK, "validate=True sees that a rank has other targets",
 )  # fmt: skip
 ON_TWO = ("torch.compile makes one graph of it", "torch's loss_parallel refuses to smooth, and ours answers")
 FAMILIES_ON = {3: ("uniform", "unnormalised"), 4: ("others", "others but padding")}

@@ -88,6 +88,18 @@ def fork(module: str, part: str, ranks: int, place: Path) -> None:
         os.waitpid(child, 0)
 
 
+def even(classes: int, ranks: int) -> list[int]:
+    """Give the sizes of the shards that torch.chunk makes, empty ones at the end."""
+    step = -(-classes // ranks)
+    return [max(0, min(step, classes - step * rank)) for rank in range(ranks)]
+
+
+def odd(classes: int, ranks: int) -> list[int]:
+    """Give other sizes, with nothing on one rank where there are more than two."""
+    few = [1] + [0] * (ranks - 2)
+    return [*few, classes - 1]
+
+
 def gathered(x: Any, ranks: int) -> list[Any]:
     """Give every rank's tensor; their shapes may differ."""
     import torch

@@ -491,7 +491,7 @@ def test_torchs_own_check_of_operators_finds_nothing() -> None:
     torch.library.opcheck(torch.ops.labelsmooth.linear_losses.default, flat, test_utils=tests)
     up = torch.full((N,), 0.5, dtype=torch.float64)
     for wanted in ([True, True, True], [False, True, False]):
-        torch.library.opcheck(torch.ops.labelsmooth.linear_total.default, (up, wanted, *flat), test_utils=tests)
+        torch.library.opcheck(torch.ops.labelsmooth.linear_total.default, (up, None, wanted, *flat), test_utils=tests)
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ def _differentiable(head: Head, wanted: Wanted, label: Tensor, charge: Charge, u
     with torch.enable_grad():
         layer = [None if x is None else x.detach().requires_grad_() if need and not x.requires_grad else x
                  for x, need in zip(head[:3], wanted, strict=True)]  # fmt: skip
-        logits = _logits(Head(*layer, head.plan), charge)  # type: ignore[arg-type]  # the weight is never None
+        logits = _logits(Head._make([*layer, head.plan, None]), charge)
         loss = _eager.row_losses(logits, label, charge._replace(minus_floor=False))
         asked = [x for x, need in zip(layer, wanted, strict=True) if need and x is not None]
         found = iter(torch.autograd.grad(loss, asked, up.expand(loss.shape), create_graph=True))

@@ -1,16 +1,14 @@
 """The loss where classes are split over ranks: a large vocabulary, each rank with its columns.
 
-The front ends: a plain shard with its group, or a DTensor whose mesh says the same; logits, or a linear layer that makes
-them. What is computed stands in `_parallel_losses.py`, and what is sent in `_parallel_shards.py`.
+The front ends: a plain shard with its group, or a DTensor whose mesh says the same. What is computed stands in
+`_parallel_losses.py`, and what is sent in `_parallel_shards.py`; a linear layer before it in `_parallel_linear.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  the name the whole world uses
 
 from . import _checks
 from ._options import Words
@@ -41,45 +39,8 @@ def _on_a_mesh(input: Any, target: Tensor, words: Words) -> Tensor:  # noqa: A00
     layout = mesh.layout_of(input, words)
     z = input.to_local()
     shards = mesh.shards_on(layout, z.shape[layout.axis], words.padded_classes)
-    target = mesh.local("target", target, layout, shards)
-    tensors = {name: x for name, x in words._asdict().items() if isinstance(x, Tensor)}
-    here: dict[str, Any] = {name: mesh.local(name, x, layout, shards) for name, x in tensors.items()}
-    words = words._replace(class_dim=layout.axis, **here)
+    target, words = mesh.local_words(target, words, layout, shards)
     if words.validate:
         same_everywhere(z, layout.axis, target, words, shards)
-    across = layout.summed if layout.splits_rows and words.reduction == "mean" else None
-    rows = row_losses(z, target, words, shards, across)
-    loss = reduced(rows)
-    return layout.whole_rows(loss) if words.reduction == "none" else layout.total(loss)
-
-
-# With a linear layer before it ----------------------------------------------------------------------------------------
-
-
-def linear_cross_entropy(
-    x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, words: Words, chunk_rows: int | None
-) -> Tensor:
-    """Give the loss of a column-parallel layer; this rank's logits are held."""
-    if type(weight).__name__ == "DTensor" or weight.dim() != 2 or chunk_rows is not None:
-        raise ValueError("with its classes split, linear_weight is a plain (K_r, D) tensor with group, and chunk_rows has "
-                         "no place; of a DTensor give cross_entropy the logits")  # fmt: skip
-    logits = F.linear(_Same.apply(x, words.group), weight, bias)  # type: ignore[no-untyped-call]
-    return cross_entropy(logits, target, words)
-
-
-class _Same(torch.autograd.Function):
-    """What is the same on all ranks, each of which has a part of its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
-        ctx.group = group
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None]:
-        from torch.distributed import _functional_collectives as functional
-
-        whole: Tensor = functional.wait_tensor(  # type: ignore[no-untyped-call]
-            functional.all_reduce(up.contiguous(), "sum", ctx.group)
-        )
-        return whole, None
+    loss = reduced(row_losses(z, target, words, shards, layout.across(words.reduction)))
+    return layout.whole(loss, words.reduction)

@@ -15,13 +15,13 @@ Smoothing costs no message of its own, whatever the prior, and the backward none
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import _checks, _cpu, _eager
-from ._options import Charge, Elsewhere, Folded, Mass, Words, counted, fold
+from ._options import Elsewhere, Folded, Mass, Words, counted, fold
 from ._parallel_read import Split, read
 from ._parallel_rows import Here, charged, joined, mixed, summed, terms
 from ._parallel_shards import Shards, exchanged
@@ -35,16 +35,6 @@ class Rows(NamedTuple):
     folded: Folded
 
 
-class Layer(Protocol):
-    """A linear layer that never shows its logits."""
-
-    def logits(self) -> Tensor:
-        """Give all logits of this rank after all."""
-
-    def numbers(self, label: Tensor, owned: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
-        """Give lse and ℓ of each row, as `mixed` does."""
-
-
 Summed = Callable[[Mass], Mass]
 
 
@@ -54,7 +44,6 @@ def row_losses(
     words: Words,
     shards: Shards,
     across: Summed | None = None,
-    layer: Layer | None = None,
 ) -> Rows:
     """Give the loss of each row.
 
@@ -64,17 +53,13 @@ def row_losses(
         words: the keywords; what has classes is whole or this rank's share.
         shards: who holds what.
         across: sums over the ranks that hold other rows.
-        layer: what makes the logits, where they are only a shape.
 
     """
     split = read(logits, target, words, shards)
-    known = _known(split)
-    if layer is not None and not known:
-        return row_losses(layer.logits(), target, words, shards, across)
-    if known:
+    if _known(split):
         folded = fold(split.given, split.convention.family, split.weighting, split.words, split.convention.divergence,
                       Elsewhere(summed=across))  # fmt: skip
-        return Rows(_with_two_numbers(split, folded, layer), split, folded)
+        return Rows(_with_two_numbers(split, folded), split, folded)
     return _with_all_parts(split, across)
 
 
@@ -104,7 +89,7 @@ def _known(split: Split) -> bool:
     return not any(isinstance(x, Tensor) and x.requires_grad for x in learned)
 
 
-def _with_two_numbers(split: Split, folded: Folded, layer: Layer | None) -> Tensor:
+def _with_two_numbers(split: Split, folded: Folded) -> Tensor:
     shards, charge = split.shards, folded.charge
     owners = shards.owners(split.label)  # (R, rows)
     owned, share = owners[shards.rank], shards.own / shards.classes
@@ -113,9 +98,7 @@ def _with_two_numbers(split: Split, folded: Folded, layer: Layer | None) -> Tens
         spread=charge.spread * share if split.here.prior is None else charge.spread,
     )
     local = (split.label - shards.start).where(owned, 0)
-    if layer is not None:
-        lse, loss = layer.numbers(local, owned, here)
-    elif not torch.compiler.is_compiling() and _cpu.serves(split.z, local, here):  # a compiler fuses plain torch
+    if not torch.compiler.is_compiling() and _cpu.serves(split.z, local, here):  # a compiler fuses plain torch
         lse, loss = charged(split.z, local, here)
     else:
         lse, loss = mixed(split.z, local, owned, here)
@@ -201,11 +184,17 @@ def all_parts(split: Split, across: Summed | None) -> Parts:
 
 def _spoken(split: Split, found: Here, local: Tensor, owned: Tensor | None) -> dict[str, Tensor]:
     """Choose what the others have to be told."""
-    here, weighting, weight = split.here, split.weighting, split.weight
     label_loss = found.label_loss
     if (masked := _masked_label(split, local, owned)) is not None:
         label_loss = label_loss.masked_fill(masked, torch.nan)
-    said = {"lse": found.lse, "label_loss": label_loss, "prior_loss": found.prior_loss}
+    spoken = {"lse": found.lse, "label_loss": label_loss, "prior_loss": found.prior_loss}
+    return {**spoken, **masses_here(split, local, owned)}
+
+
+def masses_here(split: Split, local: Tensor, owned: Tensor | None) -> dict[str, Tensor]:
+    """Give what the others have to be told that depends on no logit."""
+    here, weighting, weight = split.here, split.weighting, split.weight
+    said = {}
     if split.soft:
         said["label"] = (local if here.weight is None else local * here.weight).sum(-1)
     if here.prior is not None:
@@ -217,7 +206,7 @@ def _spoken(split: Split, found: Here, local: Tensor, owned: Tensor | None) -> d
     if owned is None and here.weight is None:
         said["label_weight"] = (local * weight).sum(-1)
     elif owned is not None and "weight" in split.shares:
-        at = weight[local] if weight.numel() else local.to(found.lse.dtype)
+        at = weight[local] if weight.numel() else local.to(weight.dtype)
         said["label_weight"] = at.where(owned, 0.0)
     if weighting.charge == "expected" and (split.room is not None or split.shares):
         v = weight.new_full((), 1 / split.shards.classes) if here.prior is None else here.prior

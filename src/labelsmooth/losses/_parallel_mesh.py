@@ -12,6 +12,7 @@ What shaped it:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -68,6 +69,14 @@ class Layout(NamedTuple):
         replicated = [Replicate()] * len(self.logits)
         return DTensor.from_local(x, self.mesh, self.of_sums, run_check=False).redistribute(self.mesh, replicated)
 
+    def across(self, reduction: str) -> Callable[[Mass], Mass] | None:
+        """Give what sums over the ranks that hold other rows, where a mean needs it."""
+        return self.summed if self.splits_rows and reduction == "mean" else None
+
+    def whole(self, loss: Tensor, reduction: str) -> DTensor:
+        """Give the loss of this rank's rows as that of all rows."""
+        return self.whole_rows(loss) if reduction == "none" else self.total(loss)
+
     def whole_rows(self, x: Tensor) -> DTensor:
         """Give a number a row as a DTensor."""
         stride = torch.empty(self.rows, device="meta").stride()
@@ -109,6 +118,13 @@ def shards_on(layout: Layout, columns: int, padded: int) -> Shards:
             f"rank {rank} holds {columns} of {total} classes, expected {sizes[rank]} as torch.chunk splits them"
         )
     return Shards(layout.mesh.get_group(layout.classes), rank, without_padding(sizes, padded))
+
+
+def local_words(target: Tensor, words: Words, layout: Layout, shards: Shards) -> tuple[Tensor, Words]:
+    """Give target and keywords as this rank has them."""
+    tensors = {name: x for name, x in words._asdict().items() if isinstance(x, Tensor)}
+    here: dict[str, Any] = {name: local(name, x, layout, shards) for name, x in tensors.items()}
+    return local("target", target, layout, shards), words._replace(class_dim=layout.axis, **here)
 
 
 def local(name: str, x: Any, layout: Layout, shards: Shards) -> Any:

@@ -89,7 +89,8 @@ def shards_named(name: str, sizes: Sequence[int]) -> Shards:
     """Find the group again."""
     if not name:
         return Shards(None, 0, tuple(sizes))
-    group = dist.distributed_c10d._resolve_process_group(name)  # noqa: SLF001  as torch's own collectives in graphs do
+    find: Any = dist.distributed_c10d
+    group = find._resolve_process_group(name)  # noqa: SLF001  as torch's own collectives in graphs do
     return Shards(group, dist.get_rank(group), tuple(sizes))
 
 

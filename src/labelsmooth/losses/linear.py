@@ -11,18 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name the whole world uses
 
-from . import _linear_autograd, _parallel
+from . import _parallel_linear
 from ._checks import check_words, floating
-from ._cpu import _nobody_listens
-from ._linear_products import Head, Plan, dtype_of_products
-from ._options import Charge, Mask, Words
-from .functional import Batch, cross_entropy, read
+from ._linear_loss import chunked, head_of, mask_of, reduced_loss
+from ._options import Mask, Words
+from .functional import cross_entropy, read
 from .module import LabelSmoothingCrossEntropy
-
-_PLAIN = {Tensor, nn.Parameter}  # a subclass may be anything
 
 
 def linear_cross_entropy(
@@ -111,80 +108,18 @@ def linear_cross_entropy(
     check_words(words)
     _check_shapes(input, linear_weight, linear_bias)
     _check_chunk(chunk_rows)
-    if _parallel.is_distributed(linear_weight, group):
-        return _parallel.linear_cross_entropy(input, linear_weight, linear_bias, target, words, chunk_rows)
+    layer = (input, linear_weight, linear_bias)
+    if _parallel_linear.is_distributed(*layer, group):
+        return _parallel_linear.linear_cross_entropy(*layer, target, words, chunk_rows or 0)
     deep = linear_weight.shape[1:-1]
     words = words._replace(
-        class_dim=1 if deep else -1, class_mask=_mask(class_mask, input, linear_bias, padded_classes)
+        class_dim=1 if deep else -1, class_mask=mask_of(class_mask, input, linear_bias, padded_classes)
     )
-    if not _chunked(words, input, linear_weight, linear_bias, target):
-        return _with_logits(input, linear_weight, linear_bias, target, words)
-    logits = input.new_empty(1).expand(*input.shape[:-1], *linear_weight.shape[:-1])
-    batch = read(logits, target, words)
-    return _loss(_head(input, linear_weight, linear_bias, batch, chunk_rows or 0), batch)
-
-
-def _loss(head: Head, batch: Batch) -> Tensor:
-    frame, charge, given = batch.given.frame, batch.folded.charge, batch.given
-    label = given.label.reshape(-1, frame.classes) if given.soft else given.label.reshape(-1)
-    flat, words = _flattened(charge, frame.classes), batch.words
-    if words.reduction == "none":
-        rows = _linear_autograd.row_losses(head, label, flat).view(frame.rows)
-        return rows if given.row_weight is None else rows * given.row_weight
-    up = torch.ones((), dtype=frame.dtype, device=label.device)
-    up = up if given.row_weight is None else given.row_weight.reshape(-1)
-    if words.reduction == "mean":
-        up = up / batch.folded.divisor
-    elif words.normalizer is not None:
-        up = up / words.normalizer
-    return _linear_autograd.total_loss(head, label, flat, up.expand(label.shape[0]))
-
-
-def _flattened(charge: Charge, classes: int) -> Charge:
-    """Put all rows on one axis."""
-    label, spread = (x.reshape(-1) if isinstance(x, Tensor) and x.dim() else x for x in (charge.label, charge.spread))
-    prior, allowed = (
-        x if x is None or x.dim() == 1 else x.reshape(-1, classes) for x in (charge.prior, charge.allowed)
-    )
-    keep = None if charge.keep is None else charge.keep.reshape(-1)
-    return charge._replace(label=label, spread=spread, prior=prior, allowed=allowed, keep=keep)
-
-
-def _head(x: Tensor, weight: Tensor, bias: Tensor | None, batch: Batch, chunk_rows: int) -> Head:
-    """Bring the layer down to matrices, and choose the dtype to multiply in."""
-    classes, positions, device = batch.given.frame.classes, 1, x.device.type
-    if weight.dim() > 2:  # K classes next to each other at each position
-        positions = weight.shape[1:-1].numel()
-        weight = weight[:classes].flatten(1, -2).transpose(0, 1).flatten(0, 1)  # (P·K, D)
-        bias = None if bias is None else bias[:classes].flatten(1).t().flatten()  # (P·K)
-    dtype = x.dtype
-    if torch.is_autocast_enabled(device) and dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(device)
-        if dtype_of_products(dtype, device) != dtype:
-            dtype = torch.float32  # what autocast is for, speed, is not to be had here
-    return Head(x.reshape(-1, x.shape[-1]), weight, bias,
-                Plan(classes, positions, dtype_of_products(dtype, device), chunk_rows))  # fmt: skip
-
-
-def _chunked(words: Words, *tensors: Tensor | None) -> bool:
-    """Say whether the loss can be computed chunk by chunk."""
-    *layer, target = (x for x in tensors if x is not None)
-    learned = any(isinstance(x, Tensor) and x.requires_grad for x in (*words, target))
-    if learned or not all(x.numel() for x in layer):
-        return False
-    if torch.compiler.is_compiling():
-        return not torch.compiler.is_exporting()  # what is exported must run without us
-    return _nobody_listens() and all(type(x) in _PLAIN and x.layout == torch.strided for x in layer)
-
-
-def _mask(mask: Mask | None, x: Tensor, bias: Tensor | None, padded: int) -> Mask | None:
-    """Read "finite" off the bias: without one a logit is finite, unless the layer itself overflows."""
-    if not isinstance(mask, str) or mask != "finite":
-        return mask
-    if bias is None:
-        return None
-    allowed = ~torch.isneginf(bias[: bias.shape[0] - padded])
-    return allowed if bias.dim() == 1 else allowed.expand(x.shape[0], *allowed.shape)
+    if not chunked(words, *layer, target) or not all(x is None or x.numel() for x in layer):
+        return _with_logits(*layer, target, words)
+    batch = read(input.new_empty(1).expand(*input.shape[:-1], *linear_weight.shape[:-1]), target, words)
+    head = head_of(*layer, batch.given.frame.classes, chunk_rows or 0)
+    return reduced_loss(head, batch.given.label, batch.given, batch.folded, words)
 
 
 def _with_logits(x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, words: Words) -> Tensor:
@@ -245,7 +180,7 @@ class LinearLabelSmoothingCrossEntropy(LabelSmoothingCrossEntropy):
         TypeError: a keyword that it has not; when called: see `linear_cross_entropy`.
 
     Example:
-        >>> model, head = nn.Embedding(5, 2), nn.Linear(2, 5)
+        >>> model, head = torch.nn.Embedding(5, 2), torch.nn.Linear(2, 5)
         >>> loss = LinearLabelSmoothingCrossEntropy(0.1, prior=torch.tensor([0.5, 0.2, 0.1, 0.1, 0.1]))
         >>> token, following = torch.tensor([0, 3]), torch.tensor([3, 1])
         >>> loss(model(token), head.weight, following, linear_bias=head.bias).backward()
