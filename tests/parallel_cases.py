@@ -535,7 +535,7 @@ def on_more(name: str, ranks: int) -> bool:
         return name.removeprefix("target ") in FAMILIES_ON[ranks]
     if name.startswith("law: "):
         return name in {f"law: {law} holds for uniform" for law in LAWS_ON_MORE}
-    return name not in ON_TWO
+    return name not in {*ON_TWO, *parallel_linear_cases.ON_TWO}
 
 
 PARTS = {

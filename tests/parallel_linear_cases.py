@@ -17,7 +17,15 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
 from agree import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, agree
-from labelsmooth.losses import _linear, _linear_autograd, _linear_blocks, _parallel_linear_mesh, linear_cross_entropy
+from labelsmooth.losses import (
+    _libraries,
+    _linear,
+    _linear_autograd,
+    _linear_blocks,
+    _parallel_linear_mesh,
+    _triton,
+    linear_cross_entropy,
+)
 from parallel_messages import Messages
 from ranks import even, gathered, odd
 from test_losses_functional_laws import no_native_kernel, pytest
@@ -120,6 +128,20 @@ def plain_torch(rank: int, ranks: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         no_native_kernel(patch)
         every_word(list(WORDS)[::5], rank, ranks)
+
+
+@case("the GPU's kernel in the CPU's place, interpreted")
+def interpreted(rank: int, ranks: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(_libraries.LIBRARIES, "cpu", _triton)
+        tensors, mask = layer(rows=4), draw(6, 4, 7) > -9
+        for way, words in (
+            ("mean", {"prior": shares(1, 7), "z_loss": 0.1}),
+            ("none", {"class_mask": mask, "softcap": 3.0}),
+        ):
+            agree_on_ranks(
+                tensors, labels(4), rank, ranks, sizes=odd, reduction=way, label_smoothing=0.1, what=way, **words
+            )
 
 
 # Sizes and dtypes -----------------------------------------------------------------------------------------------------
@@ -408,14 +430,18 @@ def fsdp(rank: int, ranks: int) -> None:
 
 @case("torch.compile makes one graph of it")
 def compiled(rank: int, ranks: int) -> None:
-    def both(of: Any, *layer: Any, reduction: str, **words: Any) -> Any:
+    def both(of: Any, *layer: Any, **words: Any) -> Any:
         return of(*layer, **words, reduction="none") * of(*layer, **words, reduction="mean")
 
     way = torch.compile(partial(both, split), fullgraph=True, backend="aot_eager")
     agree_on_ranks(layer(), labels(), rank, ranks, way=way, judge=partial(both, unfused), prior=shares(1, 7), z_loss=0.1,
-                   reduction="none and mean", label_smoothing=0.1, what="compiled")  # fmt: skip
+                   label_smoothing=0.1, what="compiled")  # fmt: skip
 
 
+ON_TWO = (
+    "linear: torch.compile makes one graph of it",
+    "linear: the GPU's kernel in the CPU's place, interpreted",
+)
 QUICK = (
     "linear: 252 rows, 507 classes, in chunks of a chosen size and of its own",
     "linear: a kept graph, another push, frozen parts and what is learned beside the layer",

@@ -7,6 +7,8 @@ change.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,13 @@ from agree import FLOAT64, LossAndGradient, agree, agree_result  # noqa: E402
 from labelsmooth.losses import (  # noqa: E402
     LabelSmoothingCrossEntropy,
     LinearLabelSmoothingCrossEntropy,
+    _linear,
+    _parallel_linear,
     cross_entropy,
     loss_parts,
 )
+from labelsmooth.losses._linear_products import Head, Plan  # noqa: E402
+from labelsmooth.losses._parallel_shards import Shards  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +110,54 @@ def test_compiling_makes_one_graph_of_a_loss_with_a_mask_and_weights(alone: Any)
         value.backward()
         results.append(LossAndGradient(value.detach(), z.grad))
     agree_result(*results, budget=FLOAT64, what="compiled")
+
+
+# A linear layer before it ---------------------------------------------------------------------------------------------
+
+
+def test_all_ranks_cut_the_rows_alike_however_many_classes_they_have() -> None:
+    """Reckoned from a rank's own classes, the numbers would differ, and the ranks wait for each other for ever."""
+    sizes = (0, 1000, 200_000)
+    for dtype in (torch.float32, torch.bfloat16):
+        rows, alone = set(), set()
+        for rank, classes in enumerate(sizes):
+            hidden, weight = (torch.empty(1, dtype=dtype).expand(n, 64) for n in (3000, classes))
+            head = Head(hidden, weight, None, Plan(classes, 1, torch.float32))
+            rows.add(_parallel_linear._rows_of_all(head, Shards(None, rank, sizes)))
+            alone.add(_linear.rows_at_a_time(head) if classes else 0)
+        assert len(rows) == 1
+        assert len(alone) == len(sizes)
+        assert rows.pop() * 4 * sizes[-1] < 4 * 3000 * sizes[-1] / 8
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from labelsmooth.losses import linear_cross_entropy
+
+def held(name):
+    return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) * 1024
+
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+torch.set_num_threads(1)
+
+def run(rows, classes):
+    hidden, weight = torch.randn(rows, 8).requires_grad_(), torch.randn(classes, 8).requires_grad_()
+    y = torch.randint(classes, (rows,))
+    before = held("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    linear_cross_entropy(hidden, weight, y, label_smoothing=0.1, group=dist.group.WORLD, class_sizes=[classes]).backward()
+    return held("VmHWM") - before - 4 * 8 * (rows + classes)
+
+run(2, 3)
+print(run(1024, 65536))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory a process has held")
+def test_a_rank_holds_128_mib_where_its_logits_are_256() -> None:
+    ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=120)
+    assert 2**20 < int(ran.stdout) < 128 * 2**20
