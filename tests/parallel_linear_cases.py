@@ -250,7 +250,9 @@ def scaler(rank: int, ranks: int) -> None:
     agree(x.grad[:3], (exact @ weight.double()).expand(3, 1), budget=2.0**-9, what="scaled", any_dtype=True)
 
 
-@case("one all_gather of 2n floats for a chunk, one before for what the words need, and the input's in the backward")
+@case(
+    "one all_gather of 2n floats for a chunk, one before for what the words need, the input's in the backward; three products"
+)
 def messages(rank: int, ranks: int) -> None:
     N, D, four = 11, 4, 4
     y, soft, mask = labels(), shares(5, N, 7).float(), draw(6, N, 7) > -9
@@ -268,6 +270,7 @@ def messages(rank: int, ranks: int) -> None:
                 loss = split(*leaves, **{"target": y, **given, **words, "reduction": reduction, "chunk_rows": 4})
             with Messages() as backward:
                 loss.sum().backward()
+        assert (forward.products, backward.products) == ((3, 9) if reduction == "none" else (9, 0)), f"{[*words]}"
         said = [size for _, size in forward.sent]
         assert said == [*before, *(2 * n * four for n in (4, 4, 3))], f"{[*words]}: {said}"
         assert all("gather" in name for name, _ in forward.sent)

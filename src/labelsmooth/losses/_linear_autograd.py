@@ -66,16 +66,9 @@ def _wanted(head: Head) -> Wanted:
 class _AtOnce(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        plan: Plan,
-        ranks: Ranks | None,
-        label: Tensor,
-        charge: Charge,
-        up: Tensor,
-    ) -> Tensor:
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, ranks: Ranks | None, label: Tensor,
+        charge: Charge, up: Tensor,
+    ) -> Tensor:  # fmt: skip
         head = Head(hidden, weight, bias, plan, ranks)
         found = losses_and_gradients(head, label, charge, up, Wanted(*ctx.needs_input_grad[:3]))
         ctx.save_for_backward(*found[1:], hidden, weight, bias, label, up, *_tensors(charge))
@@ -96,15 +89,9 @@ class _AtOnce(torch.autograd.Function):
 class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        plan: Plan,
-        ranks: Ranks | None,
-        label: Tensor,
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, ranks: Ranks | None, label: Tensor,
         charge: Charge,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         head, stats = Head(hidden, weight, bias, plan, ranks), None
         if ranks is not None or by_classes(head, Wanted(*ctx.needs_input_grad[:3])):
             stats = hidden.new_zeros((3, label.shape[0]), dtype=plan.sums)

@@ -74,12 +74,13 @@ def linear_cross_entropy(
         validate: whether to look at values.
         chunk_rows: rows of the input whose logits are held at a time; None chooses by size, so that what lives beside
             the gradients is at most an eighth of the logits or 128 MiB, whichever is more.
-        group: the ranks that hold W's other rows; they share the input, and its gradient is all-reduced. Holds this rank's
-            logits, so `chunk_rows` has no place.
+        group: the ranks that hold W's other rows; they share the input, and its gradient is all-reduced. A DTensor W says it
+            itself.
         class_sizes: rows of W on each rank of `group`, as for `cross_entropy`.
 
     Returns:
-        A scalar, or with "none" the shape of the class indices; float64 for float64 inputs, float32 for all others.
+        A scalar, or with "none" the shape of the class indices; float64 for float64 inputs, float32 for all others. For a
+        DTensor W a DTensor, and the mean is over all rows on the mesh.
 
     Raises:
         ValueError: shapes that do not fit, and as `cross_entropy`.
