@@ -80,6 +80,10 @@ def layout_of(logits: DTensor, words: Words) -> Layout:
         raise ValueError(
             "group is for plain tensors, and these logits are a DTensor, whose mesh says who holds what: drop it"
         )
+    if words.inplace:
+        raise ValueError(
+            "inplace is for plain tensors, and these logits are a DTensor: drop it, or pass logits.to_local() and group"
+        )
     axis = _checks.class_axis(logits, words) % logits.dim()
     placements = tuple(logits.placements)
     if wrong := [p for p in placements if not (p.is_replicate() or type(p) is Shard)]:

@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 Kernel = Callable[[Tensor, Tensor, Charge], Tensor]
 
-NOT_IN_PLACE = (
-    "inplace=True writes the gradient over the logits, which the native kernel does and plain torch cannot: that kernel "
-    "is not in this installation, or does not serve these arguments; drop inplace"
-)
-
 
 def cross_entropy(
     input: Tensor,  # noqa: A002  torch's word
@@ -167,20 +162,13 @@ def _kernel(batch: Batch) -> Kernel:
     if _cpu.serves(batch.logits, batch.given.label, batch.folded.charge):
         return _cpu.row_losses_in_place if batch.words.inplace else _cpu.row_losses
     if batch.words.inplace:
-        raise RuntimeError(NOT_IN_PLACE)
+        raise RuntimeError(_cpu.NOT_IN_PLACE)
     return _eager.row_losses
 
 
 def _at_once(batch: Batch) -> Tensor:
     """Give the loss, the gradient computed with it."""
-    learned = [name for name, x in (*batch.words._asdict().items(), ("target", batch.given.label))
-               if isinstance(x, Tensor) and x.requires_grad]  # fmt: skip
-    if learned:
-        raise ValueError(
-            f"gradient_in_forward gives the gradient of the logits alone, and {learned[0]} requires one too"
-        )
-    if batch.words.inplace:
-        raise RuntimeError(NOT_IN_PLACE)
+    _cpu.may_be_at_once(batch.words, batch.given.label)
     if _cpu.serves(batch.logits, batch.given.label, batch.folded.charge):
         return _cpu.at_once(batch.logits, batch.given.label, batch.folded.charge, lambda rows: reduced(rows, batch))
 
