@@ -20,7 +20,6 @@ from ._parallel_losses import reduced, row_losses, row_losses_apart
 from ._parallel_parts import Summed
 from ._parallel_shards import Shards, shards_of
 
-
 ONLY_BACKWARD = (
     "a loss whose classes are split over ranks gives its gradient to backward() and autograd.grad only: take it outside "
     "torch.func and forward mode"
