@@ -62,20 +62,18 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def of_family(family: str, meanings: list[str], rank: int, ranks: int) -> None:
-    """Run each example on every number of ranks: one way on each, and in parts on one of them."""
-    number = 0
-    for meaning in meanings:
-        for example in examples(FAMILIES[family], meaning):
-            turn = number + ranks
-            # Numbers without a common factor: whatever depends on one meets everything that depends on another.
-            way, shares, parts = REDUCTIONS[number % 3], turn % 2 == 0, turn % 3 == 0
-            implementation, dtype = IMPLEMENTATIONS[turn % len(IMPLEMENTATIONS)]
-            logits = torch.tensor(np.asarray(example.logits)).to(getattr(torch, dtype))
-            with Loss(implementation, dtype).chosen(example):
-                on_ranks(Problem(logits, in_torchs_words(example)), rank, ranks, shares=shares, reduction=way, parts=parts,
-                         sizes=odd if turn % 5 == 0 else even, what=f"{example.name}, {implementation}, {dtype}, {way}, "
-                         f"{'shares' if shares else 'whole'}{', parts' if parts else ''}")  # fmt: skip
-            number += 1
+    """Run all examples on two ranks and half of them on three, the others on four; each one way of many."""
+    every = [example for meaning in meanings for example in examples(FAMILIES[family], meaning)]
+    for turn, example in enumerate(every if ranks == 2 else every[ranks % 2 :: 2]):
+        # Numbers without a common factor: whatever depends on one meets everything that depends on another.
+        shares, way, uneven = turn % 2 == 0, REDUCTIONS[turn % 3], turn % 5 == 0
+        implementation, dtype = IMPLEMENTATIONS[turn % 7]
+        parts = (turn + ranks) // 3 % 3 == 0
+        logits = torch.tensor(np.asarray(example.logits)).to(getattr(torch, dtype))
+        with Loss(implementation, dtype).chosen(example):
+            on_ranks(Problem(logits, in_torchs_words(example)), rank, ranks, shares=shares, reduction=way, parts=parts,
+                     sizes=odd if uneven else even, what=f"{example.name}, {implementation}, {dtype}, {way}, "
+                     f"{'shares' if shares else 'whole'}{', parts' if parts else ''}")  # fmt: skip
 
 
 for family in SOFTMAX_FAMILIES:
@@ -110,10 +108,9 @@ class OnRanks(Loss):
 
 
 def the_law(law: str, family: str, rank: int, ranks: int) -> None:
-    """Hold a third of the examples to the law, another third on each number of ranks."""
-    for i, example in enumerate(batches(family, [""])):
-        if (i + ranks) % 3 == 0:
-            THE_LAWS[law](OnRanks(("chosen", "eager")[i % 2], "float64", rank, ranks), example)
+    """Hold two examples to the law, two others on each number of ranks."""
+    for i, example in enumerate([*batches(family, [""])][ranks - 2 :: 3][:2]):
+        THE_LAWS[law](OnRanks(("chosen", "eager")[i], "float64", rank, ranks), example)
 
 
 def the_law_fails(law: str, family: str, rank: int, ranks: int) -> None:

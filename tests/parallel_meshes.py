@@ -78,7 +78,7 @@ def on_a_mesh(problem: Problem, mesh: Any, placements: Any, *, parts: bool = Fal
 # The mean, where DDP averages -----------------------------------------------------------------------------------------
 
 
-def averaged(mesh: Any, rank: int, factor: int) -> None:
+def averaged(mesh: Any, factor: int) -> None:
     """Train a layer by DDP, its rows on the first dimension of the mesh and its classes on the second, if there is one."""
     rows = mesh.size(0)
     columns = mesh.size(1) if mesh.ndim > 1 else 1
@@ -101,17 +101,17 @@ def averaged(mesh: Any, rank: int, factor: int) -> None:
 
 
 @case("the mean over a mesh times the ranks is what DDP's average makes the gradient of the mean")
-def on_a_line(rank: int, ranks: int) -> None:
-    averaged(DeviceMesh.from_group(team(), "cpu"), rank, ranks)
+def on_a_line(_rank: int, ranks: int) -> None:
+    averaged(DeviceMesh.from_group(team(), "cpu"), ranks)
 
 
 @case("the mean over a mesh of two dimensions")
-def on_a_square(rank: int, _ranks: int) -> None:
+def on_a_square(_rank: int, _ranks: int) -> None:
     mesh = init_device_mesh("cpu", (2, 2))
-    averaged(mesh, rank, 2)  # as many as have different rows, and not as many as there are
+    averaged(mesh, 2)  # as many as have different rows, and not as many as there are
     for planted in (1, 4):
         with pytest.raises(AssertionError, match=r"averaged gradient.* differ"):
-            averaged(mesh, rank, planted)
+            averaged(mesh, planted)
 
 
 @case("torch's loss_parallel refuses to smooth, and ours answers")

@@ -88,7 +88,7 @@ def layout_of(logits: DTensor, words: Words) -> Layout:
     placements = tuple(logits.placements)
     if wrong := [p for p in placements if not (p.is_replicate() or type(p) is Shard)]:
         raise ValueError(
-            f"logits are placed as {wrong[0]} on their mesh, expected Shard or Replicate: redistribute them"
+            f"logits are placed as {wrong[0]!r} on their mesh, expected Shard or Replicate: redistribute them"
         )
     over = [i for i, p in enumerate(placements) if p.is_shard(axis)]
     if len(over) > 1:
