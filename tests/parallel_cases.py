@@ -23,9 +23,12 @@ from labelsmooth.losses import (
     _parallel_losses,
     _parallel_parts,
     _parallel_rows,
+    _triton,
     cross_entropy,
     linear_cross_entropy,
+    loss_parts,
 )
+from labelsmooth.losses._libraries import LIBRARIES
 from labelsmooth.maths.conventions import FAMILIES
 from parallel_judge import (
     BY_CLASS,
@@ -164,6 +167,21 @@ def at_once(rank: int, ranks: int) -> None:
         with pytest.raises(RuntimeError, match="inplace=True writes the gradient over the logits"):
             on_ranks(small(**words), rank, ranks, also={"inplace": True})
     on_ranks(small(), rank, ranks, reduction="none", also={"inplace": True}, what="in place, a loss a row")
+
+
+@case("the GPU's kernel, interpreted")
+def interpreted(rank: int, ranks: int) -> None:
+    pytest.importorskip("triton")
+    calls, real = [], _triton.call
+    hidden = SMALL.float()
+    hidden[:2, even(7, ranks)[0] :] = -INF  # all shards but the first
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):  # NumPy warns of infinities
+        patch.setitem(LIBRARIES, "cpu", _triton)
+        patch.setattr(_triton, "DTYPES", {torch.float32})  # the judge stays plain torch
+        patch.setattr(_triton, "call", lambda *args, **words: (calls.append(args[0]), real(*args, **words)))
+        on_ranks(small(SMALL.float(), prior=unigram(7)), rank, ranks, what="interpreted")
+        on_ranks(small(hidden, target=torch.tensor([0, 1, 6])), rank, ranks, reduction="none", what="interpreted, -inf")
+        assert calls == [_triton.LOSS, _triton.GRADIENT] * 2, "on each rank, and not by the CPU's kernel"
 
 
 @case("half and single precision")
@@ -375,32 +393,43 @@ class Messages(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
+def sent(loss: Any, z: Any, **words: Any) -> tuple[list[int], list[tuple[str, int]]]:
+    """Give how many floats each message of the forward holds, and the messages of the backward."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cpu, "_nobody_listens", lambda: True)  # the native kernel, though a mode looks on
+        with Messages() as forward:
+            found = loss(z.clone().requires_grad_(), group=team(), **words)
+        with Messages() as backward:
+            (sum(found) if isinstance(found, tuple) else found).backward()
+    assert all("gather" in name for name, _ in forward.sent), forward.sent
+    return [size // 4 for _, size in forward.sent], backward.sent
+
+
 @case("one all_gather of 2N floats, at most 5N, and none in the backward")
 def messages(rank: int, ranks: int) -> None:
-    N, K, four = 6, 11, 4
+    N, K = 6, 11
     cut = even(K, ranks)
     z = draw(0, N, K).float().narrow(1, sum(cut[:rank]), cut[rank])
     target, soft = torch.arange(N), draw(1, N, K).softmax(-1).float()
     mask, eps = torch.ones(N, K, dtype=torch.bool), torch.full((N,), 0.1)
     prior = unigram(K).float()
+    usual: dict[str, Any] = {"target": target, "label_smoothing": 0.1, "class_sizes": cut}
     for floats, words in (
         (2 * N, {}), (2 * N, {"label_smoothing": eps}), (2 * N, {"z_loss": 0.1, "softcap": 9.0, "convention": "fairseq"}),
-        (2 * N, {"weight": 1 + prior, "weighting": "nll"}), (2 * N + 1, {"prior": prior}), (2 * N + 1, {"weight": prior}),
+        (2 * N, {"gradient_in_forward": True}), (2 * N, {"weight": 1 + prior, "weighting": "nll"}),
+        (2 * N + 1, {"prior": prior}), (2 * N + 1, {"weight": prior}),
         (3 * N, {"prior": soft}), (3 * N, {"label_smoothing": eps.clone().requires_grad_()}),
         (4 * N, {"target": soft}), (4 * N, {"class_mask": mask}), (5 * N, {"class_mask": mask, "target": soft}),
         (5 * N, {"target": soft, "prior": soft, "label_smoothing": eps.clone().requires_grad_()}),
     ):  # fmt: skip
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_cpu, "_nobody_listens", lambda: True)  # the native kernel, though a mode looks on
-            with Messages() as forward:
-                x = z.clone().requires_grad_()
-                loss = cross_entropy(x, **{"target": target, "label_smoothing": 0.1, **words}, group=team(),
-                                     class_sizes=cut)  # fmt: skip
-            with Messages() as backward:
-                loss.backward()
-        assert [size for _, size in forward.sent] == [four * floats], f"{[*words]}: {forward.sent}, not {floats} floats"
-        assert "gather" in forward.sent[0][0]
-        assert backward.sent == [], f"{[*words]}: {backward.sent}"
+        found = sent(cross_entropy, z, **{**usual, **words})
+        assert found == ([floats], []), f"{[*words]}: {found}, not {floats} floats"
+    for several, words in (
+        ([3 * N], {}), ([3 * N + 1], {"prior": prior}), ([5 * N], {"target": soft}),
+        ([5 * N + 1], {"target": soft, "prior": prior}), ([4 * N, 2 * N], {"class_mask": mask}),
+    ):  # fmt: skip
+        found = sent(loss_parts, z, **{**usual, **words})
+        assert found == (several, []), f"parts, {[*words]}: {found}, not {several} floats"
 
 
 @case("torch.compile makes one graph of it")
@@ -459,7 +488,8 @@ QUICK = (  # for `make check`, on two ranks
     "a column-parallel layer: gradients of input, weight and bias", "validate=True sees that a rank has other targets",
 )  # fmt: skip
 CASES |= parallel_meshes.CASES
-ON_TWO = ("torch.compile makes one graph of it", "torch's loss_parallel refuses to smooth, and ours answers")
+ON_TWO = ("torch.compile makes one graph of it", "torch's loss_parallel refuses to smooth, and ours answers",
+          "the GPU's kernel, interpreted")  # fmt: skip
 ON_FOUR = ("the mean over a mesh of two dimensions",)
 
 
