@@ -219,13 +219,14 @@ WORDS: dict[str, Any] = {"input": LOGITS, "target": LABELS, "label_smoothing": 0
         ("dtype of logits", {"input": LOGITS.float()}),
         ("shape of logits", {"input": LOGITS[:1], "target": LABELS[:1]}),
         ("dtype of target", {"target": LABELS.int()}),
+        ("shape of target", {"target": LABELS[:1]}),
         ("target", {"target": LABELS.flip(0)}),
         ("label_smoothing", {"label_smoothing": 0.2}),
         ("label_smoothing", {"label_smoothing": torch.tensor([0.1, 0.2]).double()}),
         ("set of tensors among its keywords", {"row_weight": torch.ones(2)}),
         ("keyword", {"reduction": "sum"}),
         ("keyword", {"z_loss": 1e-4}),
-        ("keyword", {"class_sizes": (3, 3)}),
+        ("keyword", {"class_sizes": [3, 4]}),
     ],
     ids=lambda x: x if isinstance(x, str) else "-".join(x),
 )
@@ -240,6 +241,7 @@ def test_ranks_that_were_given_something_else(
 
     monkeypatch.setattr(_parallel_agreement, "told", told)
     cross_entropy(**WORDS, **two)
+    cross_entropy(**{**WORDS, **two, "class_sizes": (3, 3)})  # the same, written differently
     with pytest.raises(ValueError, match=f"rank 1 of the group has another {name} than rank 0: all ranks that share"):
         cross_entropy(**{**WORDS, **two, **changes})
 

@@ -93,7 +93,7 @@ def cross_entropy(
             backward only multiplies it by what arrives. Numbers are the same while that is 1; float16 gradients that a
             GradScaler would have saved from underflow are not saved. No second derivative, and no gradient for anything
             but the logits. Under `torch.compile` it changes nothing.
-        inplace: write the gradient over the logits. Needs the native kernel.
+        inplace: write the gradient over the logits. Needs the native kernel, and with `group` class indices and no mask.
         group: the ranks that hold the other classes, where `input` is this rank's shard of them. K is then that of all
             ranks, and what has K entries may also come with this rank's alone. DTensor logits say it themselves.
         class_sizes: how many classes each rank of `group` holds, padding included; None asks the ranks, once for each
