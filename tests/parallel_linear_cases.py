@@ -11,8 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.distributed import group as groups
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
@@ -26,14 +25,14 @@ from labelsmooth.losses import (
     _triton,
     linear_cross_entropy,
 )
+from parallel_judge import BY_CLASS, even, odd
 from parallel_messages import Messages
-from ranks import even, gathered, odd
+from ranks import gathered, team, together
 from test_losses_functional_laws import no_native_kernel, pytest
 from test_losses_linear import CASES as WORDS
 from test_losses_linear import draw, labels, layer, shares, unfused
 
 CASES: dict[str, Callable[[int, int], None]] = {}
-BY_CLASS = ("prior", "class_mask", "weight", "target")  # what may come whole or as a share
 NAMES = ("hidden", "weight", "bias")
 
 
@@ -58,7 +57,7 @@ def pushed(loss: Any) -> Any:
 
 
 def split(hidden: Any, head: Any, bias: Any, target: Any, **words: Any) -> Any:
-    words = {"chunk_rows": 3, "group": groups.WORLD, **words}
+    words = {"chunk_rows": 3, "group": team(), **words}
     return linear_cross_entropy(hidden, head, target, linear_bias=bias, **words)
 
 
@@ -93,15 +92,14 @@ def agree_on_ranks(
 def collected(found: list[Any], shard: list[int]) -> list[list[Any]]:
     """Give what every rank has found, by one message, as it is or in float64."""
     loss, hidden, *of_classes = found
-    there = [x for x in found if x is not None]
-    each = []
-    for everything, classes in zip(
-        gathered(torch.cat([x.double().flatten() for x in there]), len(shard)), shard, strict=True
-    ):
-        shapes = [loss.shape, hidden.shape, *((classes, *x.shape[1:]) for x in of_classes if x is not None)]
-        pieces = everything.split([torch.Size(shape).numel() for shape in shapes])
-        each.append([piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)])
-    return each
+    shapes = [
+        [loss.shape, hidden.shape, *(torch.Size([n, *x.shape[1:]]) for x in of_classes if x is not None)] for n in shard
+    ]
+    counts = [[shape.numel() for shape in of] for of in shapes]
+    own = torch.cat([x.double().flatten() for x in found if x is not None])
+    told = together(own, [sum(of) for of in counts])
+    return [[piece.view(shape) for piece, shape in zip(x.split(n), of, strict=True)]
+            for x, n, of in zip(told, counts, shapes, strict=True)]  # fmt: skip
 
 
 # Every word -----------------------------------------------------------------------------------------------------------
@@ -313,7 +311,7 @@ def wrong_chunks(rank: int, ranks: int) -> None:
 
 def layouts(ranks: int) -> list[tuple[Any, list[Any], list[Any] | None]]:
     """Give meshes, and how weight and input lie on them; a plain input is on all ranks."""
-    line, whole, first = init_device_mesh("cpu", (ranks,)), Replicate(), Shard(0)
+    line, whole, first = DeviceMesh.from_group(team(), "cpu"), Replicate(), Shard(0)
     found: list[tuple[Any, list[Any], list[Any] | None]] = [
         (line, [first], x) for x in (None, [whole], [first], [Shard(1)], [Shard(2)])
     ]
@@ -371,27 +369,29 @@ def on_meshes(_rank: int, ranks: int) -> None:
 
 
 @case("what does not lie as it must is refused in a line, and so is a head of FSDP with other rows on every rank")
-def refused(rank: int, ranks: int) -> None:
-    mesh = init_device_mesh("cpu", (ranks,))
-    other = init_device_mesh("cpu", (1, ranks))
+def refused(rank: int, _ranks: int) -> None:
+    mesh = DeviceMesh.from_group(team(), "cpu")
+    other = DeviceMesh.from_group(team(), "cpu", mesh_dim_names=("other",))
     x, weight, y = draw(1, 4, 3), draw(2, 7, 3), labels(4)
     head, column = distribute_tensor(weight, mesh, [Shard(0)]), distribute_tensor(weight, mesh, [Shard(1)])
-    elsewhere, bias = distribute_tensor(x, other, [Replicate()] * 2), draw(3, 7)
+    elsewhere, bias = distribute_tensor(x, other, [Replicate()]), draw(3, 7)
     refusals: tuple[tuple[Any, Any, dict[str, Any], type, str], ...] = (
         (elsewhere, weight, {}, TypeError, "input is a DTensor and linear_weight is none: give both as DTensors"),
         (elsewhere, head, {}, ValueError, "input lies on another mesh than linear_weight: redistribute it"),
-        (x, head, {"group": groups.WORLD}, ValueError, "group and class_sizes are for plain tensors"),
+        (x, head, {"group": team()}, ValueError, "group and class_sizes are for plain tensors"),
         (x, column, {}, ValueError, r"linear_weight is placed as \(Shard\(dim=1\),\) on its mesh, expected Shard\(0\)"),
         (x, head, {"linear_bias": bias}, TypeError, "linear_bias is plain and linear_weight a DTensor"),
-        (x, head, {"linear_bias": distribute_tensor(bias, other, [Replicate()] * 2)}, ValueError,
+        (x, head, {"linear_bias": distribute_tensor(bias, other, [Replicate()])}, ValueError,
          "linear_bias lies on another mesh than linear_weight: redistribute it"),
         (x, weight, {"linear_bias": distribute_tensor(bias, mesh, [Shard(0)])}, TypeError,
          "linear_bias is a DTensor and linear_weight is none"),
-        (x, weight.view(7, 1, 3), {"group": groups.WORLD}, ValueError, r"linear_weight is \(K, D\), got shape \(7, 1, 3\)"),
+        (x, weight.view(7, 1, 3), {"group": team()}, ValueError, r"linear_weight is \(K, D\), got shape \(7, 1, 3\)"),
     )  # fmt: skip
     for hidden, w, words, error, message in refusals:
         with pytest.raises(error, match=message):
             linear_cross_entropy(hidden, w, y, **words)
+    with pytest.raises(RuntimeError, match="gives its gradient to backward"):
+        torch.func.grad(lambda x: linear_cross_entropy(x, weight, y, group=team()))(x)
     _parallel_linear_mesh._COMPARED.clear()
     with pytest.raises(
         ValueError, match=r"rank 1 .* another target than rank 0: .*fully_shard has sharded is whole inside"
@@ -416,7 +416,7 @@ def fsdp(rank: int, ranks: int) -> None:
     whole.load_state_dict({"weight": weight, "bias": bias})
     head = HeadOfFsdp(4, 7, dtype=torch.float64)
     head.load_state_dict(whole.state_dict())
-    fully_shard(head, mesh=init_device_mesh("cpu", (ranks,)))
+    fully_shard(head, mesh=DeviceMesh.from_group(team(), "cpu"))
     x, y = draw(1, N, 4), labels(N)
     y[1:3] = -100  # rank 0 has fewer rows that count
     whole(x, y).backward()

@@ -24,18 +24,10 @@ from ._linear_loss import chunked, head_of, mask_of, reduced_loss
 from ._linear_products import Head
 from ._linear_ranks import Ranks
 from ._options import Folded, Words
+from ._parallel import check_only_backward
 from ._parallel_agreement import same_everywhere
-from ._parallel_losses import (
-    Summed,
-    _check_prior,
-    _folded,
-    _masked_label,
-    _room,
-    _uniform,
-    masses_here,
-    reduced,
-    row_losses,
-)
+from ._parallel_losses import reduced, row_losses
+from ._parallel_parts import Summed, check_prior, folded_of, masked_label, room_of, uniform, without_logits
 from ._parallel_read import Split, read
 from ._parallel_shards import Shards, exchanged, shards_of
 
@@ -49,6 +41,7 @@ def linear_cross_entropy(
     x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, words: Words, chunk_rows: int
 ) -> Tensor:
     """Give the loss of a layer of which this rank has some classes; the words are checked, and shapes of the layer."""
+    check_only_backward()
     if weight.dim() != 2:
         raise ValueError(f"with its classes split over ranks, linear_weight is (K, D), got shape {tuple(weight.shape)}: "
                          "compute the logits and give them to cross_entropy")  # fmt: skip
@@ -105,19 +98,19 @@ def _told_before(split: Split, across: Summed | None) -> tuple[Tensor, Folded, T
     owners = None if split.soft else shards.owners(label)
     owned = None if owners is None else owners[shards.rank]
     local = label if owned is None else (label - shards.start).where(owned, 0)
-    said = masses_here(split, local, owned)
+    said = without_logits(split, local, owned)
     rows = split.given.frame.rows
     told = exchanged(said, shards) if said else {}
     told = {name: x if x.dim() > 1 else x.view(-1, *[1] * len(rows)) for name, x in told.items()}  # one for all rows
-    _check_prior(split, told.get("prior"))
-    room, dtype = _room(split, told), split.given.frame.dtype
-    folded = _folded(split, told, room, across)
+    check_prior(split, told.get("prior"))
+    room, dtype = room_of(split, told), split.given.frame.dtype
+    folded = folded_of(split, told, room, across)
     a, b = folded.charge.label, folded.charge.spread
     b = b if room is None else b / room
     of_label = told["label"] if owners is None else owners.to(dtype)
-    masses = a * of_label + b * told.get("prior", _uniform(split))
+    masses = a * of_label + b * told.get("prior", uniform(split))
     a = a if owned is None else a * owned.to(dtype)
-    if (masked := _masked_label(split, local, owned)) is not None:
+    if (masked := masked_label(split, local, owned)) is not None:
         a = torch.where(masked, torch.nan, a)
     b = b * (shards.own / shards.classes) if here.prior is None else b
     a, b = (x.expand(rows) if isinstance(x, Tensor) and x.dim() else x for x in (a, b))

@@ -66,11 +66,11 @@ class Shards(NamedTuple):
 
 def shards_of(group: ProcessGroup, columns: int, class_sizes: object, padded: int) -> Shards:
     """Say who holds what where the logits are a plain tensor."""
+    if dist.is_available() and group == dist.GroupMember.NON_GROUP_MEMBER:  # what new_group gives to other ranks
+        raise ValueError("this rank is not in group: call the loss on the group's ranks only")
     if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
         raise TypeError(f"group must be a torch.distributed ProcessGroup, got {type(group).__name__}")
     rank, ranks = dist.get_rank(group), dist.get_world_size(group)
-    if rank < 0:
-        raise ValueError("this rank is not in group: call the loss on the group's ranks only")
     sizes = _sizes_of(group, columns, ranks) if class_sizes is None else _given(class_sizes, ranks)
     if sizes[rank] != columns:
         how = "class_sizes says" if class_sizes is not None else "when this group was first used it held"

@@ -1,0 +1,180 @@
+"""Both cross-entropies of each row where the classes are split, and the floor: what a loss comes to that has to be taken apart.
+
+Every rank tells lse and its parts of both, with the masses that only all ranks together know: of soft labels, masks, and a
+prior for each row. What they are mixed with may follow from these. So may the floor, Σ c·ln c over all classes: it goes in the
+same message where a rank knows its masses before, and in a second one, of two numbers a row, where it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import _checks, _eager
+from ._options import Elsewhere, Folded, Mass, counted, fold
+from ._parallel_read import Split
+from ._parallel_rows import Here, joined, summed, terms
+from ._parallel_shards import exchanged
+
+Summed = Callable[[Mass], Mass]
+
+
+class Parts(NamedTuple):
+    """What the rows come to over all ranks."""
+
+    found: _eager.Terms  # lse is LSE
+    folded: Folded
+    floor: Tensor  # (rows); 0 where nobody asks for it
+
+
+def all_parts(split: Split, across: Summed | None, *, floored: bool) -> Parts:
+    """Give both cross-entropies, and the masses that they are mixed with, known only now."""
+    shards, label, keep = split.shards, split.label, split.here.keep
+    owners = None if split.soft else shards.owners(label)
+    owned = None if owners is None else owners[shards.rank]
+    local = label if owned is None else (label - shards.start).where(owned, 0)
+    found = terms(split.z, local, owned, split.here, shards.own / shards.classes)
+    said = _spoken(split, found, local, owned)
+    before = None
+    if split.weighting is None and split.here.allowed is None:
+        before = folded_of(split, {}, None, across)
+        if floored and (split.soft or split.shares):
+            said["logs"] = _eager.x_ln_x(_masses_here(split, before, None, like=found.lse)).sum(-1)
+    told = exchanged(said, shards)
+    check_prior(split, told.get("prior"))
+    total, rest = joined(told["lse"])
+    label_mass = owners.to(rest.dtype) if owners is not None else told["label"]
+    prior_mass = told.get("prior", uniform(split))
+    label_loss = summed(told["label_loss"], rest, label_mass, keep)
+    prior_loss = summed(told["prior_loss"], rest, prior_mass, keep)
+    room = room_of(split, told)
+    if room is not None:
+        prior_loss = prior_loss / room
+    folded = folded_of(split, told, room, across) if before is None else before
+    charge = folded.charge
+    if "logs" in told:
+        mass = charge.label * label_mass.sum(0) + charge.spread * prior_mass.sum(0)
+        least = counted(_eager.x_ln_x(mass) - told["logs"].sum(0), keep)
+    else:
+        least = floor(split, folded, room, like=label_loss) if floored else torch.zeros_like(label_loss)
+    return Parts(_eager.Terms(label_loss, prior_loss, total if charge.z_loss else None), folded, least)
+
+
+def uniform(split: Split) -> Tensor:
+    """Give the mass of a uniform prior on each rank, (R, 1, ...)."""
+    shares = torch.tensor(split.shards.sizes, dtype=split.given.frame.dtype, device=split.label.device)
+    return (shares / split.shards.classes).view(-1, *[1] * len(split.given.frame.rows))
+
+
+def check_prior(split: Split, masses: Tensor | None) -> None:
+    """Refuse a prior that came in shares and misses 1; every rank sees it, and so every rank refuses."""
+    prior = split.words.prior
+    if masses is None or prior is None or "prior" not in split.shares or not split.given.frame.look or (
+        split.weighting is not None or split.here.allowed is not None):  # fmt: skip
+        return
+    whole = masses.detach().sum(0)
+    off = (whole - 1).abs() > _checks.MISSES_ONE[prior.dtype]
+    if split.here.keep is not None and off.shape == split.here.keep.shape:
+        off = off & split.here.keep
+    if (at := _checks.first(off)) is not None:
+        row = _checks.of_row(at) if off.numel() > 1 else ""
+        raise ValueError(f"the shares of the prior{row} sum to {whole[at].item():.6g} on all ranks, expected 1: divide "
+                         "them by that, or pass validate=False")  # fmt: skip
+
+
+def floor(split: Split, folded: Folded, room: Tensor | None, *, like: Tensor) -> Tensor:
+    """Give the smallest cross-entropy each row can have, C·ln C − Σ c·ln c.
+
+    Where a rank does not know the whole target, that is a message of two numbers a row.
+    """
+    if not (split.soft or split.here.allowed is not None or split.shares):
+        return _eager.floor(split.label, folded.charge, like=like, classes=split.shards.classes)
+    mass = _masses_here(split, folded, room, like=like)
+    told = exchanged({"sum": mass.sum(-1), "logs": _eager.x_ln_x(mass).sum(-1)}, split.shards)
+    return counted(_eager.x_ln_x(told["sum"].sum(0)) - told["logs"].sum(0), split.here.keep)
+
+
+def _masses_here(split: Split, folded: Folded, room: Tensor | None, *, like: Tensor) -> Tensor:
+    """Give c of each class that is here, (rows, K_r)."""
+    shards, here = split.shards, split.here
+    a, b = (torch.as_tensor(mass, dtype=like.dtype, device=like.device).unsqueeze(-1)
+            for mass in (folded.charge.label, folded.charge.spread))  # fmt: skip
+    v = like.new_full((1,), 1 / shards.classes) if here.prior is None else here.prior
+    v = v if room is None else v / room.unsqueeze(-1)
+    if split.soft:
+        own = split.label if here.weight is None else split.label * here.weight
+    else:
+        classes = torch.arange(shards.start, shards.start + shards.own, device=like.device)
+        own = (split.label.unsqueeze(-1) == classes).to(like.dtype)
+    return (a * own + b * v).expand(*split.given.frame.rows, shards.own)
+
+
+def _spoken(split: Split, found: Here, local: Tensor, owned: Tensor | None) -> dict[str, Tensor]:
+    """Choose what the others have to be told."""
+    label_loss = found.label_loss
+    if (masked := masked_label(split, local, owned)) is not None:
+        label_loss = label_loss.masked_fill(masked, torch.nan)
+    of_logits = {"lse": found.lse, "label_loss": label_loss, "prior_loss": found.prior_loss}
+    return {**of_logits, **without_logits(split, local, owned)}
+
+
+def without_logits(split: Split, local: Tensor, owned: Tensor | None) -> dict[str, Tensor]:
+    """Choose what the others have to be told that depends on no logit."""
+    here, weighting, weight = split.here, split.weighting, split.weight
+    said = {}
+    if split.soft:
+        said["label"] = (local if here.weight is None else local * here.weight).sum(-1)
+    if here.prior is not None:
+        said["prior"] = here.prior.sum(-1)
+    if weighting is None or weight is None:
+        return said
+    if split.room is not None and weighting.charge == "class":
+        said["room"] = split.room
+    if owned is None and here.weight is None:
+        said["label_weight"] = (local * weight).sum(-1)
+    elif owned is not None and "weight" in split.shares:
+        at = weight[local] if weight.numel() else local.to(weight.dtype)
+        said["label_weight"] = at.where(owned, 0.0)
+    if weighting.charge == "expected" and (split.room is not None or split.shares):
+        v = weight.new_full((), 1 / split.shards.classes) if here.prior is None else here.prior
+        said["prior_weight"] = (weight * v).sum(-1)
+    return said
+
+
+def masked_label(split: Split, local: Tensor, owned: Tensor | None) -> Tensor | None:
+    """Find rows whose label is masked here."""
+    allowed, keep = split.here.allowed, split.here.keep
+    if allowed is None or not split.z.shape[-1]:
+        return None
+    if owned is None:
+        masked = ((local > 0) & ~allowed).any(-1)
+    else:
+        masked = ~allowed.expand_as(split.z).gather(-1, local.unsqueeze(-1)).squeeze(-1) & owned
+    return masked if keep is None else masked & keep
+
+
+def room_of(split: Split, told: dict[str, Tensor]) -> Tensor | None:
+    """Give what the mask leaves of the prior on all ranks, (rows) or one number; 1 in a row that does not count."""
+    if split.here.allowed is None:
+        return None
+    room = told["room" if "room" in told else "prior"].sum(0)
+    keep = split.here.keep
+    return room if keep is None or room.shape != keep.shape else room.where(keep, 1.0)
+
+
+def folded_of(split: Split, told: dict[str, Tensor], room: Tensor | None, across: Summed | None) -> Folded:
+    at_label, at_prior = (told[name].sum(0) if name in told else None for name in ("label_weight", "prior_weight"))
+    if split.soft and split.here.weight is not None:
+        at_label = told["label"].sum(0)
+    if at_prior is not None and room is not None:
+        at_prior = at_prior / room
+    if at_label is not None:
+        at_label = counted(at_label, split.here.keep)
+    given = split.given._replace(label=split.label)
+    if given.weight is not None and "weight" in split.shares:
+        given = given._replace(weight=given.weight.new_ones(()))  # there are some: what they come to was told
+    return fold(given, split.convention.family, split.weighting, split.words,
+                split.convention.divergence, Elsewhere(at_label, at_prior, across))  # fmt: skip
