@@ -437,7 +437,8 @@ def messages(rank: int, ranks: int) -> None:
         assert found == ([floats], []), f"{[*words]}: {found}, not {floats} floats"
     for several, words in (
         ([3 * N], {}), ([3 * N + 1], {"prior": prior}), ([5 * N], {"target": soft}),
-        ([5 * N + 1], {"target": soft, "prior": prior}), ([4 * N, 2 * N], {"class_mask": mask}),
+        ([5 * N + 1], {"target": soft, "prior": prior}), ([4 * N + 2], {"class_mask": mask[0]}), ([6 * N], {"class_mask": mask}),
+        ([5 * N, 2 * N], {"target": soft, "weight": prior, "weighting": "label"}),
     ):  # fmt: skip
         found = sent(loss_parts, z, **{**usual, **words})
         assert found == (several, []), f"parts, {[*words]}: {found}, not {several} floats"

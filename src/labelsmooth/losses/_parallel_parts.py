@@ -1,8 +1,8 @@
 """Both cross-entropies of each row where the classes are split, and the floor: what a loss comes to that has to be taken apart.
 
 Every rank tells lse and its parts of both, with the masses that only all ranks together know: of soft labels, masks, and a
-prior for each row. What they are mixed with may follow from these. So may the floor, Σ c·ln c over all classes: it goes in the
-same message where a rank knows its masses before, and in a second one, of two numbers a row, where it does not.
+prior for each row. What they are mixed with may follow from these. The floor goes in the same message, but where masses of soft
+labels follow from what all ranks say: then it takes a second one, of two numbers a row.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ def all_parts(split: Split, across: Summed | None, *, floored: bool) -> Parts:
     local = label if owned is None else (label - shards.start).where(owned, 0)
     found = terms(split.z, local, owned, split.here, shards.own / shards.classes)
     said = _spoken(split, found, local, owned)
-    before = None
-    if split.weighting is None and split.here.allowed is None:
-        before = _folded(split, {}, None, across)
-        if floored and (split.soft or split.shares):
-            said["logs"] = _eager.x_ln_x(_masses_here(split, before, None, like=found.lse)).sum(-1)
+    known = split.weighting is None and split.here.allowed is None
+    before = _folded(split, {}, None, across) if known else None
+    if floored:
+        said |= said_of_floor(split, before, local, owned)
     told = exchanged(said, shards)
     check_prior(split, told.get("prior"))
     total, rest = joined(told["lse"])
@@ -54,13 +53,8 @@ def all_parts(split: Split, across: Summed | None, *, floored: bool) -> Parts:
     if room is not None:
         prior_loss = prior_loss / room
     folded = _folded(split, told, room, across) if before is None else before
-    charge = folded.charge
-    if "logs" in told:
-        mass = charge.label * label_mass.sum(0) + charge.spread * prior_mass.sum(0)
-        least = counted(_eager.x_ln_x(mass) - told["logs"].sum(0), keep)
-    else:
-        least = floor(split, folded, room, like=label_loss) if floored else torch.zeros_like(label_loss)
-    return Parts(_eager.Terms(label_loss, prior_loss, total if charge.z_loss else None), folded, least)
+    least = floor(split, folded, told, room, like=label_loss) if floored else torch.zeros_like(label_loss)
+    return Parts(_eager.Terms(label_loss, prior_loss, total if folded.charge.z_loss else None), folded, least)
 
 
 def uniform(split: Split) -> Tensor:
@@ -85,31 +79,61 @@ def check_prior(split: Split, masses: Tensor | None) -> None:
                          "them by that, or pass validate=False")  # fmt: skip
 
 
-def floor(split: Split, folded: Folded, room: Tensor | None, *, like: Tensor) -> Tensor:
-    """Give the smallest cross-entropy each row can have, C·ln C − Σ c·ln c.
+# The floor, C·ln C − Σ c·ln c -----------------------------------------------------------------------------------------
 
-    Where a rank does not know the whole target, that is a message of two numbers a row.
+
+def said_of_floor(split: Split, before: Folded | None, local: Tensor, owned: Tensor | None) -> dict[str, Tensor]:
+    """Choose what the others have to be told of the floor.
+
+    Class indices: Σ v·ln v, and v at the label, from which what a and b come to can be kept apart. Soft labels: Σ c·ln c
+    where a and b are known before, and nothing yet where they are not.
     """
     if not (split.soft or split.here.allowed is not None or split.shares):
-        return _eager.floor(split.label, folded.charge, like=like, classes=split.shards.classes)
-    mass = _masses_here(split, folded, room, like=like)
-    told = exchanged({"sum": mass.sum(-1), "logs": _eager.x_ln_x(mass).sum(-1)}, split.shards)
-    return counted(_eager.x_ln_x(told["sum"].sum(0)) - told["logs"].sum(0), split.here.keep)
+        return {}
+    dtype, classes = split.given.frame.dtype, split.shards.own
+    if owned is None:
+        return {} if before is None else {"logs": _eager.x_ln_x(_masses_here(split, before, None)).sum(-1)}
+    v = split.here.prior
+    if v is None:
+        v = torch.full((classes,), 1 / split.shards.classes, dtype=dtype, device=local.device)
+    at = owned.to(dtype)
+    if classes:
+        at = at * v.expand(*local.shape, classes).gather(-1, local.unsqueeze(-1)).squeeze(-1)
+    return {"logs": _eager.x_ln_x(v).sum(-1), "at": at}
 
 
-def _masses_here(split: Split, folded: Folded, room: Tensor | None, *, like: Tensor) -> Tensor:
-    """Give c of each class that is here, (rows, K_r)."""
-    shards, here = split.shards, split.here
+def floor(split: Split, folded: Folded, told: dict[str, Tensor], room: Tensor | None, *, like: Tensor) -> Tensor:
+    """Give the smallest cross-entropy each row can have; of soft labels perhaps by a message of two numbers a row."""
+    charge, keep = folded.charge, split.here.keep
+    if not split.soft and "logs" not in told:
+        return _eager.floor(split.label, charge, like=like, classes=split.shards.classes)
+    a, b = (torch.as_tensor(mass, dtype=like.dtype, device=like.device) for mass in (charge.label, charge.spread))
+    v = told["prior"].sum(0) if "prior" in told else 1.0
+    if not split.soft:  # all classes as if none were the label, then the label's own
+        b = b if room is None else b / room
+        at, logs = b * told["at"].sum(0), b * told["logs"].sum(0) + _eager.x_ln_x(b) * v
+        mass, logs = a + b * v, logs - _eager.x_ln_x(at) + _eager.x_ln_x(a + at)
+    elif "logs" in told:
+        mass, logs = a * told["label"].sum(0) + b * v, told["logs"].sum(0)
+    else:
+        c = _masses_here(split, folded, room)
+        mass, logs = (
+            x.sum(0) for x in exchanged({"sum": c.sum(-1), "logs": _eager.x_ln_x(c).sum(-1)}, split.shards).values()
+        )
+    return counted(_eager.x_ln_x(mass) - logs, keep)
+
+
+def _masses_here(split: Split, folded: Folded, room: Tensor | None) -> Tensor:
+    """Give c of each class that is here under a soft label, (rows, K_r)."""
+    here, like = split.here, split.label
     a, b = (torch.as_tensor(mass, dtype=like.dtype, device=like.device).unsqueeze(-1)
             for mass in (folded.charge.label, folded.charge.spread))  # fmt: skip
-    v = like.new_full((1,), 1 / shards.classes) if here.prior is None else here.prior
+    v = like.new_full((1,), 1 / split.shards.classes) if here.prior is None else here.prior
     v = v if room is None else v / room.unsqueeze(-1)
-    if split.soft:
-        own = split.label if here.weight is None else split.label * here.weight
-    else:
-        classes = torch.arange(shards.start, shards.start + shards.own, device=like.device)
-        own = (split.label.unsqueeze(-1) == classes).to(like.dtype)
-    return (a * own + b * v).expand(*split.given.frame.rows, shards.own)
+    return a * (like if here.weight is None else like * here.weight) + b * v
+
+
+# What is told ---------------------------------------------------------------------------------------------------------
 
 
 def _spoken(split: Split, found: Here, local: Tensor, owned: Tensor | None) -> dict[str, Tensor]:
