@@ -86,20 +86,20 @@ def said_of_floor(split: Split, before: Folded | None, local: Tensor, owned: Ten
     """Choose what the others have to be told of the floor.
 
     Class indices: Σ v·ln v, and v at the label, from which what a and b come to can be kept apart. Soft labels: Σ c·ln c
-    where a and b are known before, and nothing yet where they are not.
+    where a and b are known before and nobody learns them, and nothing yet where it is otherwise.
     """
     if not (split.soft or split.here.allowed is not None or split.shares):
         return {}
-    dtype, classes = split.given.frame.dtype, split.shards.own
+    v, classes = _spread_here(split), split.shards.own
     if owned is None:
-        return {} if before is None else {"logs": _eager.x_ln_x(_masses_here(split, before, None)).sum(-1)}
-    v = split.here.prior
-    if v is None:
-        v = torch.full((classes,), 1 / split.shards.classes, dtype=dtype, device=local.device)
-    at = owned.to(dtype)
+        if before is None or any(isinstance(x, Tensor) and x.requires_grad for x in before.charge[:2]):
+            return {}
+        a, b = (torch.as_tensor(mass, dtype=v.dtype, device=v.device).unsqueeze(-1) for mass in before.charge[:2])
+        return {"logs": _eager.x_ln_x(a * _labels_here(split) + b * v).sum(-1)}
+    at = owned.to(v.dtype)
     if classes:
         at = at * v.expand(*local.shape, classes).gather(-1, local.unsqueeze(-1)).squeeze(-1)
-    return {"logs": _eager.x_ln_x(v).sum(-1), "at": at}
+    return {"logs": _eager.x_ln_x(v.expand(*v.shape[:-1], classes)).sum(-1), "at": at}
 
 
 def floor(split: Split, folded: Folded, told: dict[str, Tensor], room: Tensor | None, *, like: Tensor) -> Tensor:
@@ -108,29 +108,43 @@ def floor(split: Split, folded: Folded, told: dict[str, Tensor], room: Tensor | 
     if not split.soft and "logs" not in told:
         return _eager.floor(split.label, charge, like=like, classes=split.shards.classes)
     a, b = (torch.as_tensor(mass, dtype=like.dtype, device=like.device) for mass in (charge.label, charge.spread))
-    v = told["prior"].sum(0) if "prior" in told else 1.0
+    b = b if room is None else b / room
+    q = told["label"].sum(0) if split.soft else torch.ones_like(like)
+    v = told["prior"].sum(0) if "prior" in told else torch.ones_like(like)
     if not split.soft:  # all classes as if none were the label, then the label's own
-        b = b if room is None else b / room
-        at, logs = b * told["at"].sum(0), b * told["logs"].sum(0) + _eager.x_ln_x(b) * v
-        mass, logs = a + b * v, logs - _eager.x_ln_x(at) + _eager.x_ln_x(a + at)
+        at = b * told["at"].sum(0)
+        logs = b * told["logs"].sum(0) + _eager.x_ln_x(b) * v - _eager.x_ln_x(at) + _eager.x_ln_x(a + at)
     elif "logs" in told:
-        mass, logs = a * told["label"].sum(0) + b * v, told["logs"].sum(0)
+        logs = told["logs"].sum(0)
     else:
-        c = _masses_here(split, folded, room)
-        mass, logs = (
-            x.sum(0) for x in exchanged({"sum": c.sum(-1), "logs": _eager.x_ln_x(c).sum(-1)}, split.shards).values()
-        )
-    return counted(_eager.x_ln_x(mass) - logs, keep)
+        logs = _mixed_logs(split, a, b, q, v)
+    return counted(_eager.x_ln_x(a * q + b * v) - logs, keep)
 
 
-def _masses_here(split: Split, folded: Folded, room: Tensor | None) -> Tensor:
-    """Give c of each class that is here under a soft label, (rows, K_r)."""
-    here, like = split.here, split.label
-    a, b = (torch.as_tensor(mass, dtype=like.dtype, device=like.device).unsqueeze(-1)
-            for mass in (folded.charge.label, folded.charge.spread))  # fmt: skip
-    v = like.new_full((1,), 1 / split.shards.classes) if here.prior is None else here.prior
-    v = v if room is None else v / room.unsqueeze(-1)
-    return a * (like if here.weight is None else like * here.weight) + b * v
+def _mixed_logs(split: Split, a: Tensor, b: Tensor, q: Tensor, v: Tensor) -> Tensor:
+    """Give Σ c·ln c of soft labels as a·Σ q·ln c + b·Σ v·ln c.
+
+    Every rank multiplies with a and b itself. If they are learned, each then has their whole gradient, and not that of its
+    own classes; that ln c depends on them too is the two last terms, which are 0.
+    """
+    own, spread = _labels_here(split), _spread_here(split)
+    c = a.detach().unsqueeze(-1) * own + b.detach().unsqueeze(-1) * spread  # (rows, K_r)
+    ln = torch.where(c > 0, c, 1.0).log()
+    told = exchanged({"label": (own * ln).sum(-1), "prior": (spread * ln).sum(-1)}, split.shards)
+    at_label, at_prior = told["label"].sum(0), told["prior"].sum(0)
+    return a * at_label + b * at_prior + (a - a.detach()) * q.detach() + (b - b.detach()) * v.detach()
+
+
+def _labels_here(split: Split) -> Tensor:
+    """Give soft labels as they are charged, (rows, K_r)."""
+    return split.label if split.here.weight is None else split.label * split.here.weight
+
+
+def _spread_here(split: Split) -> Tensor:
+    """Give v of the classes that are here, not yet divided by the room that a mask leaves; (1) where it is uniform."""
+    if split.here.prior is not None:
+        return split.here.prior
+    return torch.full((1,), 1 / split.shards.classes, dtype=split.given.frame.dtype, device=split.label.device)
 
 
 # What is told ---------------------------------------------------------------------------------------------------------
