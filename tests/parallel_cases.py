@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ from parallel_judge import (
     unigram,
 )
 from parallel_messages import Messages
-from ranks import gathered, team, together
+from ranks import team, together
 from test_losses_functional_laws import CLASSES, THE_LAWS, Loss, batches, in_torchs_words, no_native_kernel, pytest
 
 # Every convention, every meaning of class weights, everything a family accepts ----------------------------------------
@@ -275,50 +276,48 @@ def normaliser(rank: int, ranks: int) -> None:
             cross_entropy(torch.zeros(2, 9), torch.tensor([0, 1]), group=team())
 
 
+def total(z: Any, **words: Any) -> Any:
+    """Add up the loss and its parts, each with another factor."""
+    return sum(factor * part for factor, part in enumerate(loss_parts(z, **words), start=1))
+
+
+def slopes(loss: Any, z: Any, given: dict[str, Any], change: Any, **words: Any) -> Any:
+    """Give the gradients of what is given, end to end."""
+    leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
+    if "class_mask" in words:
+        words["class_mask"] = change(words["class_mask"], "class_mask")
+    loss(z, **{"target": LABELS, **words, **{name: change(x, name) for name, x in leaves.items()}}).backward()
+    return torch.cat([x.grad.flatten() for x in leaves.values()])
+
+
 @case("gradients of smoothing, prior, weights and soft targets")
 def learned(rank: int, ranks: int) -> None:
-    soft = draw(7, 3, 7).softmax(-1)
-    mask = torch.ones(7, dtype=torch.bool)
+    soft, mask = draw(7, 3, 7).softmax(-1), torch.ones(7, dtype=torch.bool)
     mask[2] = False
-    for words in (
-        {}, {"target": soft}, {"weighting": "expected"}, {"weighting": "nll"}, {"target": soft, "weighting": "label"},
+    always = {"label_smoothing": torch.tensor([0.1, 0.2, 0.3]).double(), "prior": unigram(7),
+              "row_weight": torch.tensor([1.0, 2.0, 0.5]).double(), "weight": 1 + unigram(7)}  # fmt: skip
+    cut = even(7, ranks)
+    z = SMALL[:, sum(cut[:rank]) : sum(cut[: rank + 1])]
+    found: list[tuple[Any, Any, Any, str]] = []
+    for words, loss, shares in product((
+        {}, {"target": soft}, {"target": soft, "weight": None}, {"weighting": "expected"}, {"weighting": "nll"},
+        {"target": soft, "weighting": "label"},
         {"class_mask": mask}, {"class_mask": mask, "target": soft * mask / (soft * mask).sum(-1, keepdim=True)},
-    ):  # fmt: skip
-        names = ["label_smoothing", "prior", "row_weight", "weight"]
-        given = [torch.tensor([0.1, 0.2, 0.3]).double(), unigram(7), torch.tensor([1.0, 2.0, 0.5]).double(),
-                 1 + unigram(7)]  # fmt: skip
-        target = words.get("target", LABELS)
-        if target.is_floating_point():
-            names, given = [*names, "target"], [*given, target]
-
-        def gradients(
-            z: Any, change: Any, words: Any = words, names: Any = names, given: Any = given, **sharded: Any
-        ) -> list[Any]:
-            leaves = [x.clone().requires_grad_() for x in given]
-            changed = {"target": LABELS, **words, **{n: change(x, n) for n, x in zip(names, leaves, strict=True)}}
-            mask = changed.get("class_mask")
-            if mask is not None:
-                changed["class_mask"] = change(mask, "class_mask")
-            cross_entropy(z, **changed, **sharded).backward()
-            return [x.grad for x in leaves]
-
-        cut = even(7, ranks)
-        at = slice(sum(cut[:rank]), sum(cut[: rank + 1]))
-        truth = gradients(SMALL, lambda x, _: x)
-        for shares in (False, True):
-            some = partial(share, problem=small(), sizes=cut, rank=rank) if shares else lambda x, _: x
-            found = gradients(SMALL[:, at], some, group=team(), class_sizes=cut)
-            for name, ours, exact in zip(names, found, truth, strict=True):
-                parts = gathered(ours, ranks)
-                got = sum(parts) if name in BY_CLASS else parts[0]  # each rank has its own classes' part
-                # Mass on a masked class has no loss, so no slope.
-                there = mask if name == "target" and "class_mask" in words else torch.ones(())
-                agree(
-                    got * there,
-                    exact * there,
-                    budget=FLOAT64,
-                    what=f"{[*words]}, {name}, {'shares' if shares else 'whole'}",
-                )
+    ), (cross_entropy, total), (False, True)):  # fmt: skip
+        given = {name: words.get(name, x) for name, x in {**always, "target": None}.items()}
+        given = {name: x for name, x in given.items() if x is not None}
+        some = partial(share, problem=small(), sizes=cut, rank=rank) if shares else lambda x, _: x
+        truth = slopes(loss, SMALL, given, lambda x, _: x, **words)
+        own = slopes(loss, z, given, some, **words, group=team(), class_sizes=cut)
+        # Each rank has its own classes' part. Mass on a masked class has no loss, so no slope.
+        of_class = torch.cat([torch.full_like(x, name in BY_CLASS).flatten() for name, x in given.items()]) > 0
+        there = torch.cat([(mask if name == "target" and "class_mask" in words else torch.ones(())).expand_as(x).flatten()
+                           for name, x in given.items()])  # fmt: skip
+        found.append((own * there, truth * there, of_class, f"{[*words]}, {loss.__name__}, shares: {shares}"))
+    everyone = together(torch.cat([own for own, *_ in found]), [sum(len(own) for own, *_ in found)] * ranks)
+    summed, first = (x.split([len(own) for own, *_ in found]) for x in (sum(everyone), everyone[0]))
+    for (_, truth, of_class, what), all_parts, one in zip(found, summed, first, strict=True):
+        agree(torch.where(of_class, all_parts, one), truth, budget=FLOAT64, what=what)
 
 
 # Errors that must be seen ---------------------------------------------------------------------------------------------
@@ -423,7 +422,8 @@ def messages(rank: int, ranks: int) -> None:
         assert found == ([floats], []), f"{[*words]}: {found}, not {floats} floats"
     for several, words in (
         ([3 * N], {}), ([3 * N + 1], {"prior": prior}), ([5 * N], {"target": soft}),
-        ([5 * N + 1], {"target": soft, "prior": prior}), ([4 * N, 2 * N], {"class_mask": mask}),
+        ([5 * N + 1], {"target": soft, "prior": prior}), ([4 * N + 2], {"class_mask": mask[0]}), ([6 * N], {"class_mask": mask}),
+        ([5 * N, 2 * N], {"target": soft, "weight": prior, "weighting": "label"}),
     ):  # fmt: skip
         found = sent(loss_parts, z, **{**usual, **words})
         assert found == (several, []), f"parts, {[*words]}: {found}, not {several} floats"

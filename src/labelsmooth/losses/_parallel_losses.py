@@ -21,7 +21,7 @@ from torch import Tensor
 
 from . import _cpu, _eager
 from ._options import Elsewhere, Folded, Words, fold
-from ._parallel_parts import Summed, all_parts, check_prior, floor, uniform
+from ._parallel_parts import Summed, all_parts, check_prior, floor, said_of_floor, uniform
 from ._parallel_read import Split, read
 from ._parallel_rows import charged, joined, mixed, summed
 from ._parallel_shards import Shards, exchanged
@@ -120,11 +120,13 @@ def _with_two_numbers(split: Split, folded: Folded) -> Tensor:
     parts = {"lse": lse, "loss": loss}
     if split.here.prior is not None:
         parts["prior"] = split.here.prior.sum(-1)
+    if charge.minus_floor:
+        parts |= said_of_floor(split, folded, local, owned)
     told = exchanged(parts, shards)
     check_prior(split, told.get("prior"))
     total, rest = joined(told["lse"])
     mass = charge.label * owners.to(lse.dtype) + charge.spread * told.get("prior", uniform(split))  # (R, rows)
     losses = summed(told["loss"], rest, mass, here.keep)
     if charge.minus_floor:
-        losses = losses - floor(split, folded, None, like=losses)
+        losses = losses - floor(split, folded, told, None, like=losses)
     return losses + _eager.z_loss(total, charge) if charge.z_loss else losses

@@ -1,8 +1,8 @@
 """Both cross-entropies of each row where the classes are split, and the floor: what a loss comes to that has to be taken apart.
 
 Every rank tells lse and its parts of both, with the masses that only all ranks together know: of soft labels, masks, and a
-prior for each row. What they are mixed with may follow from these. So may the floor, Σ c·ln c over all classes: it goes in the
-same message where a rank knows its masses before, and in a second one, of two numbers a row, where it does not.
+prior for each row. What they are mixed with may follow from these. The floor goes in the same message, but where masses of soft
+labels follow from what all ranks say: then it takes a second one, of two numbers a row.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ def all_parts(split: Split, across: Summed | None, *, floored: bool) -> Parts:
     local = label if owned is None else (label - shards.start).where(owned, 0)
     found = terms(split.z, local, owned, split.here, shards.own / shards.classes)
     said = _spoken(split, found, local, owned)
-    before = None
-    if split.weighting is None and split.here.allowed is None:
-        before = folded_of(split, {}, None, across)
-        if floored and (split.soft or split.shares):
-            said["logs"] = _eager.x_ln_x(_masses_here(split, before, None, like=found.lse)).sum(-1)
+    known = split.weighting is None and split.here.allowed is None
+    before = folded_of(split, {}, None, across) if known else None
+    if floored:
+        said |= said_of_floor(split, before, local, owned)
     told = exchanged(said, shards)
     check_prior(split, told.get("prior"))
     total, rest = joined(told["lse"])
@@ -54,13 +53,8 @@ def all_parts(split: Split, across: Summed | None, *, floored: bool) -> Parts:
     if room is not None:
         prior_loss = prior_loss / room
     folded = folded_of(split, told, room, across) if before is None else before
-    charge = folded.charge
-    if "logs" in told:
-        mass = charge.label * label_mass.sum(0) + charge.spread * prior_mass.sum(0)
-        least = counted(_eager.x_ln_x(mass) - told["logs"].sum(0), keep)
-    else:
-        least = floor(split, folded, room, like=label_loss) if floored else torch.zeros_like(label_loss)
-    return Parts(_eager.Terms(label_loss, prior_loss, total if charge.z_loss else None), folded, least)
+    least = floor(split, folded, told, room, like=label_loss) if floored else torch.zeros_like(label_loss)
+    return Parts(_eager.Terms(label_loss, prior_loss, total if folded.charge.z_loss else None), folded, least)
 
 
 def uniform(split: Split) -> Tensor:
@@ -85,31 +79,75 @@ def check_prior(split: Split, masses: Tensor | None) -> None:
                          "them by that, or pass validate=False")  # fmt: skip
 
 
-def floor(split: Split, folded: Folded, room: Tensor | None, *, like: Tensor) -> Tensor:
-    """Give the smallest cross-entropy each row can have, C·ln C − Σ c·ln c.
+# The floor, C·ln C − Σ c·ln c -----------------------------------------------------------------------------------------
 
-    Where a rank does not know the whole target, that is a message of two numbers a row.
+
+def said_of_floor(split: Split, before: Folded | None, local: Tensor, owned: Tensor | None) -> dict[str, Tensor]:
+    """Choose what the others have to be told of the floor.
+
+    Class indices: Σ v·ln v, and v at the label, from which what a and b come to can be kept apart. Soft labels: Σ c·ln c
+    where a and b are known before and nobody learns them, and nothing yet where it is otherwise.
     """
     if not (split.soft or split.here.allowed is not None or split.shares):
-        return _eager.floor(split.label, folded.charge, like=like, classes=split.shards.classes)
-    mass = _masses_here(split, folded, room, like=like)
-    told = exchanged({"sum": mass.sum(-1), "logs": _eager.x_ln_x(mass).sum(-1)}, split.shards)
-    return counted(_eager.x_ln_x(told["sum"].sum(0)) - told["logs"].sum(0), split.here.keep)
+        return {}
+    v, classes = _spread_here(split), split.shards.own
+    if owned is None:
+        if before is None or any(isinstance(x, Tensor) and x.requires_grad for x in before.charge[:2]):
+            return {}
+        a, b = (torch.as_tensor(mass, dtype=v.dtype, device=v.device).unsqueeze(-1) for mass in before.charge[:2])
+        return {"logs": _eager.x_ln_x(a * _labels_here(split) + b * v).sum(-1)}
+    at = owned.to(v.dtype)
+    if classes:
+        at = at * v.expand(*local.shape, classes).gather(-1, local.unsqueeze(-1)).squeeze(-1)
+    return {"logs": _eager.x_ln_x(v.expand(*v.shape[:-1], classes)).sum(-1), "at": at}
 
 
-def _masses_here(split: Split, folded: Folded, room: Tensor | None, *, like: Tensor) -> Tensor:
-    """Give c of each class that is here, (rows, K_r)."""
-    shards, here = split.shards, split.here
-    a, b = (torch.as_tensor(mass, dtype=like.dtype, device=like.device).unsqueeze(-1)
-            for mass in (folded.charge.label, folded.charge.spread))  # fmt: skip
-    v = like.new_full((1,), 1 / shards.classes) if here.prior is None else here.prior
-    v = v if room is None else v / room.unsqueeze(-1)
-    if split.soft:
-        own = split.label if here.weight is None else split.label * here.weight
+def floor(split: Split, folded: Folded, told: dict[str, Tensor], room: Tensor | None, *, like: Tensor) -> Tensor:
+    """Give the smallest cross-entropy each row can have; of soft labels perhaps by a message of two numbers a row."""
+    charge, keep = folded.charge, split.here.keep
+    if not split.soft and "logs" not in told:
+        return _eager.floor(split.label, charge, like=like, classes=split.shards.classes)
+    a, b = (torch.as_tensor(mass, dtype=like.dtype, device=like.device) for mass in (charge.label, charge.spread))
+    b = b if room is None else b / room
+    q = told["label"].sum(0) if split.soft else torch.ones_like(like)
+    v = told["prior"].sum(0) if "prior" in told else torch.ones_like(like)
+    if not split.soft:  # all classes as if none were the label, then the label's own
+        at = b * told["at"].sum(0)
+        logs = b * told["logs"].sum(0) + _eager.x_ln_x(b) * v - _eager.x_ln_x(at) + _eager.x_ln_x(a + at)
+    elif "logs" in told:
+        logs = told["logs"].sum(0)
     else:
-        classes = torch.arange(shards.start, shards.start + shards.own, device=like.device)
-        own = (split.label.unsqueeze(-1) == classes).to(like.dtype)
-    return (a * own + b * v).expand(*split.given.frame.rows, shards.own)
+        logs = _mixed_logs(split, a, b, q, v)
+    return counted(_eager.x_ln_x(a * q + b * v) - logs, keep)
+
+
+def _mixed_logs(split: Split, a: Tensor, b: Tensor, q: Tensor, v: Tensor) -> Tensor:
+    """Give Σ c·ln c of soft labels as a·Σ q·ln c + b·Σ v·ln c.
+
+    Every rank multiplies with a and b itself. If they are learned, each then has their whole gradient, and not that of its
+    own classes; that ln c depends on them too is the two last terms, which are 0.
+    """
+    own, spread = _labels_here(split), _spread_here(split)
+    c = a.detach().unsqueeze(-1) * own + b.detach().unsqueeze(-1) * spread  # (rows, K_r)
+    ln = torch.where(c > 0, c, 1.0).log()
+    told = exchanged({"label": (own * ln).sum(-1), "prior": (spread * ln).sum(-1)}, split.shards)
+    at_label, at_prior = told["label"].sum(0), told["prior"].sum(0)
+    return a * at_label + b * at_prior + (a - a.detach()) * q.detach() + (b - b.detach()) * v.detach()
+
+
+def _labels_here(split: Split) -> Tensor:
+    """Give soft labels as they are charged, (rows, K_r)."""
+    return split.label if split.here.weight is None else split.label * split.here.weight
+
+
+def _spread_here(split: Split) -> Tensor:
+    """Give v of the classes that are here, not yet divided by the room that a mask leaves; (1) where it is uniform."""
+    if split.here.prior is not None:
+        return split.here.prior
+    return torch.full((1,), 1 / split.shards.classes, dtype=split.given.frame.dtype, device=split.label.device)
+
+
+# What is told ---------------------------------------------------------------------------------------------------------
 
 
 def _spoken(split: Split, found: Here, local: Tensor, owned: Tensor | None) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ What shaped it:
   same order, so that the loss is the same on all of them to the last bit. An all_reduce promises less.
 - A rank's own part keeps its history, those of the others are constants. Every rank pushes the same gradient back, so that
   is the whole derivative and the backward needs no message. It holds for the first derivative only, and a second is refused.
+- So what all ranks have and may learn, as ε, is multiplied with what was told and is no part of it: of a part, each rank
+  would have the derivative of its own classes alone.
 """
 
 from __future__ import annotations
