@@ -26,10 +26,10 @@ from labelsmooth.losses import (  # noqa: E402
     LabelSmoothingCrossEntropy,
     LinearLabelSmoothingCrossEntropy,
     _linear,
-    _parallel_linear,
     cross_entropy,
 )
 from labelsmooth.losses._linear_products import Head, Plan  # noqa: E402
+from labelsmooth.losses._linear_ranks import Ranks  # noqa: E402
 from labelsmooth.losses._parallel_shards import Shards  # noqa: E402
 
 
@@ -115,7 +115,8 @@ def test_all_ranks_cut_the_rows_alike_however_many_classes_they_have() -> None:
         for rank, classes in enumerate(sizes):
             hidden, weight = (torch.empty(1, dtype=dtype).expand(n, 64) for n in (3000, classes))
             head = Head(hidden, weight, None, Plan(classes, 1, torch.float32))
-            rows.add(_parallel_linear._rows_of_all(head, Shards(None, rank, sizes)))
+            others = Ranks(Shards(None, rank, sizes), torch.zeros(3, 3000), 0.0)
+            rows.add(_linear.rows_at_a_time(head._replace(ranks=others)))
             alone.add(_linear.rows_at_a_time(head) if classes else 0)
         assert len(rows) == 1
         assert len(alone) == len(sizes)

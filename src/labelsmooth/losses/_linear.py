@@ -96,10 +96,15 @@ def power_of_two(up: Tensor) -> Tensor:
 
 
 def rows_at_a_time(head: Head) -> int:
-    """Choose how many rows of `hidden` make a chunk."""
-    N, plan = head.hidden.shape[0], head.plan
-    if plan.chunk_rows:
-        return min(plan.chunk_rows, N)
+    """Choose how many rows of `hidden` make a chunk; the same on all ranks, which wait for each other at each."""
+    N = head.hidden.shape[0]
+    if head.plan.chunk_rows:
+        return min(head.plan.chunk_rows, N)
+    if head.ranks is not None:  # as the rank with the most classes would
+        most = max(head.ranks.shards.sizes)
+        weight = head.weight.new_empty(1).expand(most, head.weight.shape[1])
+        head = head._replace(weight=weight, plan=head.plan._replace(classes=most))
+    plan = head.plan
     budget, device = may_take(head), head.hidden.device.type
     budget -= LIBRARY if native(device) else LIBRARY + EAGER_BYTES
     if head.weight.dtype != plan.products:

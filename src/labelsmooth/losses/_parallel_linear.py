@@ -5,8 +5,8 @@ What shaped it:
 - What every row charges to every rank's classes (masses of soft labels, of a prior, what a mask leaves) depends on no logit.
   It is told in one message before the first chunk, where there is anything to tell; then a and b, v and the divisor are
   known, and a chunk needs of the others two numbers a row, whatever the convention (`_linear_ranks.py`).
-- All ranks must cut the rows alike, since they wait for each other at every chunk. How many rows make one is therefore
-  reckoned from the largest shard, by all of them.
+- All ranks must cut the rows alike, since they wait for each other at every chunk: `_linear.py` reckons from the largest
+  shard how many rows make one.
 - Each rank has a part of the input's gradient, and a message in the backward adds them up: an all-reduce of the group, or
   what a mesh makes of it (`_parallel_linear_mesh.py`).
 """
@@ -19,9 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name the whole world uses
 
-from ._linear import rows_at_a_time
 from ._linear_loss import chunked, head_of, mask_of, reduced_loss
-from ._linear_products import Head
 from ._linear_ranks import Ranks
 from ._options import Folded, Words
 from ._parallel import check_only_backward
@@ -88,7 +86,6 @@ def loss_here(
     ranks = Ranks(shards, masses, folded.charge.z_loss)
     folded = folded._replace(charge=folded.charge._replace(z_loss=0.0))
     head = head_of(x, weight, bias, shards.own, chunk_rows)._replace(ranks=ranks)
-    head = head._replace(plan=head.plan._replace(chunk_rows=_rows_of_all(head, shards)))
     return reduced_loss(head, label, split.given, folded, split.words)
 
 
@@ -116,13 +113,6 @@ def _told_before(split: Split, across: Summed | None) -> tuple[Tensor, Folded, T
     a, b = (x.expand(rows) if isinstance(x, Tensor) and x.dim() else x for x in (a, b))
     charge = here._replace(label=a, spread=b, minus_floor=folded.charge.minus_floor, z_loss=folded.charge.z_loss)
     return local, folded._replace(charge=charge), masses.expand(-1, *rows).reshape(len(shards.sizes), -1)
-
-
-def _rows_of_all(head: Head, shards: Shards) -> int:
-    """Choose how many rows make a chunk, for the rank with the most classes and so for all."""
-    most = max(shards.sizes)
-    largest = head.weight.new_empty(1).expand(most, head.weight.shape[1])
-    return rows_at_a_time(head._replace(weight=largest, plan=head.plan._replace(classes=most)))
 
 
 # What all ranks have --------------------------------------------------------------------------------------------------
