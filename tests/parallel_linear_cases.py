@@ -224,6 +224,8 @@ def machinery(rank: int, ranks: int) -> None:
             agree(b, -2.5 * a, budget=FLOAT64, what="pushed with -2.5")
         with pytest.raises(RuntimeError, match="has first derivatives only"):
             torch.autograd.grad(loss, leaves, create_graph=True)
+        with pytest.raises(RuntimeError, match="has first derivatives only"):
+            torch.autograd.grad(loss, leaves, torch.ones(2).double(), is_grads_batched=True, retain_graph=True)
         for i in range(3):
             some = [x.detach().requires_grad_(j == i) for j, x in enumerate(leaves)]
             (found,) = torch.autograd.grad(split(*some, y, reduction=reduction, **words).sum(), some[i])
@@ -262,14 +264,10 @@ def messages(rank: int, ranks: int) -> None:
         ([2 * N * four], "mean", {"target": soft, "class_mask": mask}),
     ):  # fmt: skip
         leaves, given = mine([x.float() for x in layer()], rank, ranks)
-        with pytest.MonkeyPatch.context() as patch:
-            for place in ("_linear_loss._nobody_listens", "_cpu._nobody_listens"):
-                patch.setattr(f"labelsmooth.losses.{place}", lambda: True)  # chunks, though a mode looks on
-            patch.setattr(_linear_autograd, "_needs_plain_torch", lambda _: False)
-            with Messages() as forward:
-                loss = split(*leaves, **{"target": y, **given, **words, "reduction": reduction, "chunk_rows": 4})
-            with Messages() as backward:
-                loss.sum().backward()
+        with Messages() as forward:
+            loss = split(*leaves, **{"target": y, **given, **words, "reduction": reduction, "chunk_rows": 4})
+        with Messages() as backward:
+            loss.sum().backward()
         assert (forward.products, backward.products) == ((3, 9) if reduction == "none" else (9, 0)), f"{[*words]}"
         said = [size for _, size in forward.sent]
         assert said == [*before, *(2 * n * four for n in (4, 4, 3))], f"{[*words]}: {said}"

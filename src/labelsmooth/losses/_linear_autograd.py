@@ -78,7 +78,7 @@ class _AtOnce(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor | None, ...]:
         *found, scale, hidden, weight, bias, label, up = ctx.saved_tensors[:9]
-        if _needs_plain_torch(push):
+        if _differentiated(push, ctx.ranks):
             head, wanted = Head(hidden, weight, bias, ctx.plan, ctx.ranks), Wanted(*ctx.needs_input_grad[:3])
             return *_differentiable(head, wanted, label, ctx.charge, up * push), *[None] * 5
         factor, kept = push if scale is None else push * scale, _kept()
@@ -103,7 +103,7 @@ class _Rows(torch.autograd.Function):
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, label, stats = ctx.saved_tensors[:5]
         head, wanted = Head(hidden, weight, bias, ctx.plan, ctx.ranks), Wanted(*ctx.needs_input_grad[:3])
-        if _needs_plain_torch(push):
+        if _differentiated(push, ctx.ranks):
             return *_differentiable(head, wanted, label, ctx.charge, push), *[None] * 4
         if by_classes(head, wanted):
             return *gradients_by_classes(head, label, ctx.charge, stats, push, wanted), *[None] * 4
@@ -111,6 +111,14 @@ class _Rows(torch.autograd.Function):
         scale = torch.ones_like(push[0]) if found.scale is None else found.scale
         pairs = zip(found[1:4], (hidden, weight, bias), strict=True)
         return *(_times(x, scale, like, kept=False) for x, like in pairs), *[None] * 4
+
+
+def _differentiated(push: Tensor, ranks: Ranks | None) -> bool:
+    """Say whether a backward is itself looked at; over ranks, whether for a derivative, which they cannot give."""
+    if ranks is None:
+        return _needs_plain_torch(push)
+    alone = not torch._C._are_functorch_transforms_active() and torch._C._has_storage(push)  # noqa: SLF001
+    return torch.is_grad_enabled() or not alone
 
 
 def _times(gradient: Tensor | None, factor: Tensor, like: Tensor | None, *, kept: bool) -> Tensor | None:

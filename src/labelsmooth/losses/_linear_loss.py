@@ -66,14 +66,15 @@ def head_of(x: Tensor, weight: Tensor, bias: Tensor | None, classes: int, chunk_
                 Plan(classes, positions, dtype_of_products(dtype, device), chunk_rows))  # fmt: skip
 
 
-def chunked(words: Words, *tensors: Tensor | None) -> bool:
-    """Say whether the loss can be computed chunk by chunk."""
+def chunked(words: Words, *tensors: Tensor | None, split: bool = False) -> bool:
+    """Say whether the loss can be computed chunk by chunk; `split` over ranks, all of which must come to the same answer."""
     *layer, target = (x for x in tensors if x is not None)
     if any(isinstance(x, Tensor) and x.requires_grad for x in (*words, target)):
         return False
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()  # what is exported must run without us
-    return _nobody_listens() and all(type(x) in _PLAIN and x.layout == torch.strided for x in layer)
+    # Who looks at single operations (a profiler of one rank) is no reason where others wait for this rank's messages.
+    return (split or _nobody_listens()) and all(type(x) in _PLAIN and x.layout == torch.strided for x in layer)
 
 
 def mask_of(mask: Mask | None, x: Tensor, bias: Tensor | None, padded: int) -> Mask | None:

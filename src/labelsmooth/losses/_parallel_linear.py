@@ -78,7 +78,7 @@ def loss_here(
     The gradient of `x` is this rank's part of it.
     """
     words = words._replace(class_dim=-1)
-    if not chunked(words, x, weight, bias, target) or not x.numel():
+    if not chunked(words, x, weight, bias, target, split=True) or not x.numel():
         return reduced(row_losses(F.linear(x, weight, bias), target, words, shards, across))
     words = words._replace(class_mask=mask_of(words.class_mask, x, bias, 0))
     split = read(like_logits(x, weight), target, words, shards)
