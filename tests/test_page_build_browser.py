@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from agree import FLOAT64, LIBREOFFICE, agree
 from labelsmooth.maths.trace import prepare, trace
 from labelsmooth.page.build import Preset, build, rows_shown
+from test_page_classifier import floor_of
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Any]
@@ -269,7 +271,8 @@ def classifier_of(torch: Any, points: Any, eps: float, noise: int, steps: int) -
 
 def test_the_classifier_trains_as_in_pytorch_and_is_judged_as_by_calibration(open_page: Open) -> None:
     torch: Any = pytest.importorskip("torch")
-    from labelsmooth.calibration.measures import null_test
+    from labelsmooth.calibration.bins import places
+    from labelsmooth.calibration.measures import ece
     from labelsmooth.page.classifier import points
 
     data, page = points(), open_page()
@@ -286,12 +289,36 @@ def test_the_classifier_trains_as_in_pytorch_and_is_judged_as_by_calibration(ope
             correct = (predicted == torch.tensor(data["fresh"]["label"])).numpy()
             agree(seen["confidence"], confidence, budget=FLOAT64, what="confidence")
             agree(seen["correct"], correct, budget=FLOAT64, what="whether a fresh point is right")
-            right = null_test(seen["confidence"], correct, resamples=1000)
-            agree(seen["ece"], right.ece, budget=FLOAT64, what="calibration error")
-            assert abs(seen["ece_floor"] - right.floor) < 4 * seen["floor_spread"] / np.sqrt(right.resamples)
+            right = ece(seen["confidence"], correct)
+            agree(seen["ece"], right, budget=FLOAT64, what="calibration error")
+            agree([seen["ece_floor"], seen["floor_spread"]], floor_of(seen["confidence"]), budget=FLOAT64, what="floor")
+            hits = np.bincount(places(confidence.numpy(), 15, "width"), weights=correct, minlength=15)
+            agree(seen["bin_hits"], hits, budget=FLOAT64, what="right points in each bin")
+            bars = drawn(page, ".kept", "height")[11 * column - 11 : 11 * column]
+            agree(np.array(bars) / max(bars), hits[4:] / max(hits), budget=FLOAT64, what="bars")
             shown = [row.split("\t")[column] for row in cells]
             assert shown[:2] == [f"{100 * x:.0f}\N{NO-BREAK SPACE}%" for x in (correct.mean(), confidence.mean())]
-            assert shown[2].startswith(f"{right.ece:.3f}\nby chance {seen['ece_floor']:.3f} ±")  # no bare number
+            assert shown[2].startswith(f"{right:.3f}\nby chance {seen['ece_floor']:.3f} ±")  # no bare number
+
+
+def test_the_shades_begin_where_the_classifier_is_as_sure_as_they_say(open_page: Open) -> None:
+    page = open_page(hash_="p=points&s=100")
+    models, shades = page.evaluate("labelsmooth.both()"), drawn(page, "polygon", "points")
+    edges = [drawn(page, ".map", name) for name in ("x", "y", "width")]
+    for shade, (model, level, k) in zip(shades, product((0, 1), (0.5, 0.7, 0.9, 0.99), (0, 1, 2)), strict=True):
+        left, top, size = (edge[model] for edge in edges)
+        at = np.array([point.split(",") for point in shade.split()], float).reshape(-1, 2)
+        inner = ((at > [left + 1, top + 1]) & (at < [left + size - 1, top + size - 1])).all(axis=1)  # not the frame
+        x = (2 * (at[inner] - [left, top]) / size - 1) * [3.1, -3.1]
+        first, second, bias = (models[model]["weights"][w] for w in ("first_weight", "second_weight", "bias"))
+        p = trace(x @ [first, second] + bias, np.zeros(len(x), int)).softmax[:, k] if len(x) else np.array([])
+        assert np.abs(p - level).max(initial=0) < 0.02, (model, level, k)
+
+
+def drawn(page: Any, what: str, name: str) -> list[Any]:
+    """An attribute of each such element of the classifier's figure; numbers as numbers."""
+    values = page.locator(f"#fig-points {what}").evaluate_all(f"(all) => all.map((e) => e.getAttribute('{name}'))")
+    return values if name == "points" else [float(x) for x in values]
 
 
 def test_wrong_labels_humble_a_model_that_was_too_sure(open_page: Open) -> None:
@@ -304,7 +331,9 @@ def test_wrong_labels_humble_a_model_that_was_too_sure(open_page: Open) -> None:
     assert page.locator("#steps").is_visible()
     assert "0.132 for hard labels" in page.locator("#reply-points").inner_text()
     first, then = says(page, "points").split(". Smoothed")
-    assert first.endswith("too sure")
+    assert first.endswith(
+        "promise 96\N{NO-BREAK SPACE}% on fresh points and are right in 84\N{NO-BREAK SPACE}%: too sure"
+    )
     assert "as sure as they should be" in then
     page.locator("#noise").fill("4")
     first, then = says(page, "points").split(". Smoothed")

@@ -94,7 +94,7 @@ function drawPoints(view, sliding) {
   picture.setAttribute("aria-busy", !pair);
   if (!pair) return false;
   const [hard, smooth] = pair, eps = trim(state.eps, 4);
-  say("says-points", `After ${state.time.toLocaleString("en")} steps, hard labels promise `, strong(percent(hard.mean_confidence)), " on fresh points and are right in ", strong(percent(hard.accuracy)), `: ${verdict(hard)}. `,
+  say("says-points", `After ${state.time.toLocaleString("en")} steps with ${state.noise || "none"} of ${TRAIN.label.length} labels wrong, hard labels promise `, strong(percent(hard.mean_confidence)), " on fresh points and are right in ", strong(percent(hard.accuracy)), `: ${verdict(hard)}. `,
     ...(state.eps === 0 ? ["At ε = 0 both are the same run."] : [`Smoothed with ε\u00a0=\u00a0${eps} they promise `, strong(percent(smooth.mean_confidence)), " and keep ", strong(percent(smooth.accuracy)), `: ${verdict(smooth)}.`]));
   figure("points", 0, "says-points", (svg, W) => {
     const gap = 18, half = (W - gap) / 2, low = half + 24;
