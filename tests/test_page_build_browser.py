@@ -255,7 +255,7 @@ def classifier_of(torch: Any, points: Any, eps: float, noise: int, steps: int) -
     """The weights that PyTorch's loss trains on the page's points, and softmax of the fresh points."""
 
     def with_one(cloud: Any) -> Any:
-        x = torch.tensor([cloud["first"], cloud["second"]], dtype=torch.float64)
+        x = torch.tensor([cloud["first"], cloud["second"]], dtype=torch.float64) / 100
         return torch.cat([x, torch.ones(1, x.shape[1], dtype=torch.float64)]).T
 
     x, y = with_one(points["train"]), torch.tensor(points["train"]["label"])

@@ -106,7 +106,7 @@ def test_the_points_are_the_same_in_every_build_and_can_be_parted() -> None:
     assert points == classifier.points()
     train, fresh, wrong = points["train"], points["fresh"], points["wrong"]
     assert (len(train["label"]), len(fresh["label"])) == (24, 300)
-    assert (train["first"][:2], fresh["second"][:2]) == ([-1.5, -2.61], [3.17, -2.33])
+    assert (train["first"][:2], fresh["second"][:2]) == ([-150, -261], [317, -233])
     assert len({n for n, _ in wrong}) == len(wrong) == classifier.MOST_WRONG
     assert all(k != train["label"][n] and k in (0, 1, 2) for n, k in wrong)
     with_one = np.c_[train["first"], train["second"], np.ones(24)]

@@ -20,13 +20,13 @@ from labelsmooth.maths.printers import JS_HEAD, javascript_function
 from labelsmooth.maths.steps import chain
 
 from . import classifier
+from .classifier import rate
 
 SHOWN = ("uniform", "others")  # the targets one can switch between
 WRONG_TARGETS = ("uniform", "others", "unnormalised", "1/K for ε/K", "smoothed twice")
 LOGARITHMS = ("once", "missing", "twice")
 
 gap = given("gap", "g", "g", "", "by how much the label's logit exceeds the others, which are equal")
-rate = given("rate", "η", r"\eta", "", "learning rate")
 hot = given("temperature", "T", "T", "", "temperature: 1 leaves the logits as they are")
 ell = given("wrong_log", "ℓ̃", r"\tilde{\ell}", "nk", "what stands where ln p belongs")
 wrong = given("target", "q′", "q'", "nk", "the target, right or not")
@@ -194,7 +194,20 @@ def core(shown: Iterable[str] = SHOWN) -> str:
     )
     logs = f"  logarithm: {{ {', '.join(f'{kind}: logarithm_{kind}' for kind in LOGARITHMS)} }},\n"
     single = ", ".join(name for name in printed if name.isalpha())
-    return f"{JS_HEAD}{''.join(printed.values())}export const core = {{\n{by_family}{logs}  {single},\n}};\n"
+    return (
+        f"{JS_HEAD}{_said_once(''.join(printed.values()))}export const core = {{\n{by_family}{logs}  {single},\n}};\n"
+    )
+
+
+def _said_once(code: str) -> str:
+    """Leave out a comment that a function before had: the targets share most of theirs, and the page is to stay small."""
+    said: set[str] = set()
+    kept = []
+    for line in code.splitlines(keepends=True):
+        if not line.lstrip().startswith("//") or line not in said:
+            kept.append(line)
+        said.add(line)
+    return "".join(kept)
 
 
 if __name__ == "__main__":

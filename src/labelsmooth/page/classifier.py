@@ -121,7 +121,7 @@ CHAINS = (scored, learned, judged, binned, folded, distance, floor)  # their nam
 
 
 def points() -> dict[str, Any]:
-    """The points, with two decimals: those to train on, in which order their labels turn wrong, and those to judge by."""
+    """The points, in hundredths: those to train on, in which order their labels turn wrong, and those to judge by."""
     random = Random(SEED)  # noqa: S311  no secret; and `random()` is the one generator promised to stay as it is
     train, fresh = _cloud(random, EACH), _cloud(random, FRESH)
     order = _shuffled(random, 3 * EACH)[:MOST_WRONG]
@@ -131,7 +131,7 @@ def points() -> dict[str, Any]:
 
 def _cloud(random: Random, each: int) -> dict[str, Any]:
     label = [n % 3 for n in range(3 * each)]
-    at = [[round(NormalDist(middle).inv_cdf(random.random()), 2) for middle in CENTRES[k]] for k in label]
+    at = [[round(100 * NormalDist(middle).inv_cdf(random.random())) for middle in CENTRES[k]] for k in label]
     return {"first": [x for x, _ in at], "second": [x for _, x in at], "label": label}
 
 

@@ -9,7 +9,8 @@ const late = new Set(); // panels that wait to be drawn
 let resting = 0;
 
 // Draws every panel. While a slider moves only what can be seen and is quickly made, and the rest when the hand rests or it is
-// scrolled to: the slider must not wait for it. What is drawn late may grow by a line and move what stands below it, so nothing else is late.
+// scrolled to: the slider must not wait for it. What is drawn late may grow by a line and move what stands below it, so nothing
+// else is late. A panel that would make a slider wait draws nothing and says false.
 function draw(sliding = false) {
   const view = evaluated(state);
   drawControls(view);
@@ -207,6 +208,7 @@ function play() {
   clearInterval(playing);
   if (playing) { playing = 0; byId("play").textContent = "Play"; return; }
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) { stepOn(); return; }
+  if (state.tab === "points") both({ state: { ...state, time: LONGEST } }, Infinity); // trained now, so that no frame waits
   if (state.time >= LONGEST) change((s) => { s.time = 0; });
   byId("play").textContent = "Pause";
   playing = setInterval(() => {

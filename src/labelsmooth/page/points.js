@@ -1,7 +1,8 @@
 
 // points.js: the second tab of panel 7, a linear classifier on a map. Its mathematics is printed; here it is repeated and drawn.
 
-const BINS = 15, TRAIN = DATA.points.train, FRESH = DATA.points.fresh;
+const BINS = 15;
+const [TRAIN, FRESH] = [DATA.points.train, DATA.points.fresh].map(({ first, second, label }) => ({ first: first.map((x) => x / 100), second: second.map((x) => x / 100), label }));
 const REACH = 3.1, CELLS = 32; // of the map, from its middle to its edge, and along each side
 const SURE = [0.5, 0.7, 0.9, 0.99]; // where its shades begin
 const PATIENCE = 4; // milliseconds of training while a slider moves
@@ -17,7 +18,7 @@ const judges = batch(FRESH.first, FRESH.second);
 
 const labelsAt = (wrong) => { const label = [...TRAIN.label]; for (const [n, k] of DATA.points.wrong.slice(0, wrong)) label[n] = k; return label; };
 
-// Walks on until a step, or for a while; says whether it got there.
+// The weights after so many steps; null where the walk there takes longer than the milliseconds it may take.
 function walked(family, eps, wrong, until, ms) {
   const key = `${family} ${eps} ${wrong}`, given = { ...batch(TRAIN.first, TRAIN.second), rate: RATE };
   const walk = kept(walks, key, 8, () => {
@@ -34,8 +35,8 @@ function walked(family, eps, wrong, until, ms) {
 }
 
 // What is under a key; made if it is not there, and then what was not asked for longest is dropped.
-function kept(map, key, most, make_) {
-  const value = map.get(key) ?? make_();
+function kept(map, key, most, create) {
+  const value = map.get(key) ?? create();
   map.delete(key);
   map.set(key, value);
   if (map.size > most) map.delete(map.keys().next().value);
@@ -69,7 +70,7 @@ function both({ state }, ms) {
 
 const percent = (x) => `${(100 * x).toFixed(0)}\u00a0%`;
 const byChance = (m) => `${number(m.ece_floor)} ±\u00a0${number(m.floor_spread)}`;
-// More than chance gives, nearly surely, or not.
+// Of an error that chance would hardly give: which way it goes.
 const verdict = (m) => (m.ece < m.ece_floor + 2 * m.floor_spread ? "as sure as they should be" : m.mean_confidence > m.accuracy ? "too sure" : "not sure enough");
 
 // Whose calibration error is smaller: -1 for hard labels, 1 for smoothed ones, 0 where chance may have made the difference.
@@ -82,7 +83,7 @@ function writePoints() {
   byId("noise").max = DATA.points.wrong.length;
   byId("idea-points").textContent = `A linear classifier learns from ${TRAIN.label.length} points of three classes, gradient descent at rate ${RATE}, and is judged by ${FRESH.label.length} fresh ones. Some of the labels that it learns from can be made wrong.`;
   byId("legend-points").textContent = `● ■ ▲ points it learns from, by the label they are given; hollow where that is wrong. Dots: the fresh points. Shades begin where a class has ${SURE.join(", ")}. Below: the fresh points by confidence, hatched where the prediction is wrong.`;
-  byId("note-points").textContent = `The calibration error is the expected one in ${BINS} bins of confidence. By chance: what a perfectly calibrated model with these confidences would read on ${FRESH.label.length} points, give or take its standard deviation. Wrong labels smooth as well: a share s of them is, on average, ε = s dealt out to the K−1 wrong classes; the more of them, the less is left for ε to do.`;
+  byId("note-points").textContent = `The calibration error is the expected one in ${BINS} bins of confidence. By chance: what a perfectly calibrated model with these confidences would read on ${FRESH.label.length} points, give or take its standard deviation. Wrong labels smooth as well: a share s of them, spread evenly, is on average ε = s dealt out to the K−1 wrong classes; the more of them, the less is left for ε to do.`;
 }
 
 function drawPoints(view, sliding) {
