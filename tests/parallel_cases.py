@@ -1,160 +1,88 @@
-"""What the ranks of test_losses_parallel.py do: the loss with its classes split, against one process that has them all.
+"""What the ranks of test_losses_parallel.py do: every target and law, sizes, adversaries, and what is sent.
 
-The judge is `cross_entropy` of all the logits in float64, which has judges of its own. Every case gathers what the ranks
-have, asks for the same loss on all of them to the last bit, and compares loss and gradient.
+Each case runs on two, three and four ranks, where shards are uneven and one is empty; `parallel_judge.py` judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
-from torch.distributed import group as groups
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
-from torch.distributed.tensor import parallel as tensor_parallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from agree import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, LossAndGradient, agree, agree_result
+import parallel_judge
+import parallel_meshes
+import ranks as processes
+from agree import FLOAT64, LossAndGradient, agree
 from cases import MEANINGS, SOFTMAX_FAMILIES, examples
-from labelsmooth.losses import _cpu, _parallel_losses, _parallel_rows, cross_entropy, linear_cross_entropy
-from labelsmooth.maths.conventions import FAMILIES
-from ranks import gathered
-from test_losses_functional_laws import (
-    CLASSES,
-    THE_LAWS,
-    Loss,
-    batches,
-    in_torchs_words,
-    no_native_kernel,
-    pytest,
+from labelsmooth.losses import (
+    _cpu,
+    _parallel_losses,
+    _parallel_parts,
+    _parallel_rows,
+    _triton,
+    cross_entropy,
+    linear_cross_entropy,
+    loss_parts,
 )
-
-cross_entropy_itself = cross_entropy
-INF, NAN = float("inf"), float("nan")
-BY_CLASS = ("prior", "class_mask", "weight", "target")  # what may come whole or as a share
-CASES: dict[str, Callable[[int, int], None]] = {}
-
-
-def case(name: str) -> Callable[[Any], Any]:
-    def add(function: Any) -> Any:
-        CASES[name] = function
-        return function
-
-    return add
-
-
-def even(classes: int, ranks: int) -> list[int]:
-    """Give the sizes of the shards that torch.chunk makes, empty ones at the end."""
-    step = -(-classes // ranks)
-    return [max(0, min(step, classes - step * rank)) for rank in range(ranks)]
-
-
-def odd(classes: int, ranks: int) -> list[int]:
-    """Give other sizes, with nothing on one rank where there are more than two."""
-    few = [1] + [0] * (ranks - 2)
-    return [*few, classes - 1]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Logits (N, K), or with the classes on another axis, and everything else in torch's words."""
-
-    logits: Any
-    words: dict[str, Any]
-    axis: int = 1
-    padded: int = 0
-
-    def truth(self, **changes: Any) -> tuple[Any, Any]:
-        """Give loss and gradient of one process in float64."""
-        logits = self.logits.double().detach().requires_grad_()
-        loss = cross_entropy(logits, **{**self.words, **changes}, class_dim=self.axis, padded_classes=self.padded)
-        loss.backward(pushed(loss))
-        return loss.detach(), logits.grad
-
-
-def pushed(loss: Any) -> Any:
-    """Push another number into every row of an unreduced loss."""
-    return torch.arange(1.0, loss.numel() + 1).to(loss).reshape(loss.shape)
-
-
-def share(x: Any, name: str, problem: Problem, sizes: list[int], rank: int) -> Any:
-    """Cut what has classes to this rank's."""
-    if not isinstance(x, torch.Tensor) or name not in BY_CLASS or (name == "target" and not x.is_floating_point()):
-        return x
-    axis = problem.axis if x.dim() == problem.logits.dim() else 0
-    real = x.shape[axis]
-    start = min(sum(sizes[:rank]), real)
-    return x.narrow(axis, start, min(sizes[rank], real - start))
-
-
-def on_ranks(
-    problem: Problem, rank: int, ranks: int, *, shares: bool = False, sizes: Any = even, budget: float = FLOAT64,
-    what: str = "", known: bool = False, **changes: Any,
-) -> None:  # fmt: skip
-    """Compare the loss on all ranks with that of one process."""
-    wide = problem.logits.shape[problem.axis]
-    cut = sizes(wide, ranks)
-    z = problem.logits.narrow(problem.axis, sum(cut[:rank]), cut[rank]).clone().requires_grad_()
-    words = {**problem.words, **changes}
-    if shares:
-        words = {name: share(x, name, problem, cut, rank) for name, x in words.items()}
-    loss = cross_entropy(z, **words, class_dim=problem.axis, padded_classes=problem.padded, group=groups.WORLD,
-                         class_sizes=None if known else cut)  # fmt: skip
-    loss.backward(pushed(loss))
-    losses, gradients = gathered(loss.detach(), ranks), gathered(z.grad, ranks)
-    for other in losses:
-        agree(other, losses[0], budget=0, what=f"{what}: the loss on another rank", nan_agrees=True)
-    gradient = torch.cat(gradients, dim=problem.axis)
-    exact, slope = problem.truth(**changes)
-    agree(losses[0], exact, budget=budget, what=f"{what}: loss", nan_agrees=True, any_dtype=True)
-    there = torch.isfinite(slope)
-    agree(gradient.double().where(there, NAN), slope.where(there, NAN), budget=budget, what=f"{what}: gradient",
-          nan_agrees=True)  # fmt: skip
-
-
-def random(seed: int) -> Any:
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(seed: int, *shape: int, scale: float = 3.0) -> Any:
-    return scale * torch.randn(*shape, generator=random(seed), dtype=torch.float64)
-
-
-def large(rows: int = 252, classes: int = 507, **words: Any) -> Problem:
-    """Give odd sizes with an ignored row in ten."""
-    target = torch.randint(classes, (rows,), generator=random(1))
-    target[::10] = -100
-    return Problem(draw(0, rows, classes), {"target": target, "label_smoothing": 0.1, **words})
-
-
-def unigram(classes: int) -> Any:
-    return draw(2, classes, scale=1.0).softmax(0)
-
+from labelsmooth.losses._libraries import LIBRARIES
+from labelsmooth.maths.conventions import FAMILIES, NOT_PADDING
+from parallel_judge import (
+    BY_CLASS,
+    CASES,
+    HELD,
+    INF,
+    LABELS,
+    NAN,
+    SMALL,
+    Problem,
+    case,
+    draw,
+    even,
+    large,
+    odd,
+    on_ranks,
+    random,
+    seen_to_differ,
+    settle,
+    settled,
+    share,
+    small,
+    unigram,
+)
+from ranks import gathered, team, together
+from test_losses_functional_laws import CLASSES, THE_LAWS, Loss, batches, in_torchs_words, no_native_kernel, pytest
 
 # Every convention, every meaning of class weights, everything a family accepts ----------------------------------------
 
 
+IMPLEMENTATIONS = (("chosen", "float64"), ("eager", "float64"), ("chosen", "float32"), ("chosen", "bfloat16"),
+                   ("eager", "float32"), ("chosen", "float16"), ("eager", "bfloat16"))  # fmt: skip
+REDUCTIONS = ("mean", "sum", "none")
+
+
 def of_family(family: str, meanings: list[str], rank: int, ranks: int) -> None:
-    """Run each example one way of six, the next example and the next number of ranks another."""
-    number = ranks
-    for meaning in meanings:
-        for example in examples(FAMILIES[family], meaning):
-            way, shares = ("mean", "sum", "none")[number % 3], number // 3 % 2 == 0
-            problem = Problem(torch.tensor(np.asarray(example.logits)), in_torchs_words(example))
-            with Loss("chosen", "float64").chosen(example):
-                on_ranks(problem, rank, ranks, shares=shares, sizes=odd if number % 5 == 0 else even, reduction=way,
-                         what=f"{example.name}, {way}, {'shares' if shares else 'whole'}")  # fmt: skip
-            number += 1
+    """Run all examples on two ranks and half of them on three, the others on four; each one way of many."""
+    every = [example for meaning in meanings for example in examples(FAMILIES[family], meaning)]
+    for turn, example in enumerate(every if ranks == 2 else every[ranks % 2 :: 2]):
+        # Numbers without a common factor: whatever depends on one meets everything that depends on another.
+        shares, way, uneven = turn % 2 == 0, REDUCTIONS[turn % 3], turn % 5 == 0
+        implementation, dtype = IMPLEMENTATIONS[turn % 7]
+        parts = (turn + ranks) // 3 % 3 == 0
+        logits = torch.tensor(np.asarray(example.logits)).to(getattr(torch, dtype))
+        with Loss(implementation, dtype).chosen(example):
+            on_ranks(Problem(logits, in_torchs_words(example)), rank, ranks, shares=shares, reduction=way, parts=parts,
+                     sizes=odd if uneven else even, what=f"{example.name}, {implementation}, {dtype}, {way}, "
+                     f"{'shares' if shares else 'whole'}{', parts' if parts else ''}")  # fmt: skip
 
 
 for family in SOFTMAX_FAMILIES:
     there = [m for m in MEANINGS if m != "kl" or "sums to one" in FAMILIES[family].laws]
-    CASES[f"target {family}"] = partial(of_family, family, there if family in {"uniform", "others"} else there[:3])
+    CASES[f"target {family}"] = settled(partial(of_family, family, there))
 
 
 # The laws -------------------------------------------------------------------------------------------------------------
@@ -171,20 +99,23 @@ class OnRanks(Loss):
         return ("none",)
 
     def __call__(self, example: Any, way: str, **changes: Any) -> LossAndGradient:
-        logits = torch.tensor(np.asarray(changes.pop("logits", example.logits)))
-        cut = even(CLASSES, self.ranks)
+        logits = torch.tensor(np.asarray(changes.pop("logits", example.logits))).to(getattr(torch, self.dtype))
+        rows, cut = len(logits), even(CLASSES, self.ranks)
         z = logits.narrow(1, sum(cut[: self.rank]), cut[self.rank]).clone().requires_grad_()
         with self.chosen(example):
-            loss = cross_entropy(z, **in_torchs_words(example, **changes), reduction=way, group=groups.WORLD,
-                                 class_sizes=cut)  # fmt: skip
+            loss = cross_entropy(z, **in_torchs_words(example, **changes), reduction=way, group=team(), class_sizes=cut)
         loss.sum().backward()
-        return LossAndGradient(gathered(loss.detach(), self.ranks)[0], torch.cat(gathered(z.grad, self.ranks), dim=1))
+        own = torch.cat([loss.detach().double().flatten(), z.grad.double().flatten()])
+        told = together(own, [loss.numel() + rows * columns for columns in cut])
+        gradient = torch.cat([x[loss.numel() :].view(rows, -1) for x in told], dim=1)
+        return LossAndGradient(told[0][: loss.numel()].view(loss.shape).to(loss.dtype), gradient.to(logits.dtype))
 
 
 def the_law(law: str, family: str, rank: int, ranks: int) -> None:
-    loss = OnRanks("chosen", "float64", rank, ranks)
-    for example in batches(family, [""]):
-        THE_LAWS[law](loss, example)
+    """Hold two examples to the law, two others on each number of ranks."""
+    for i, example in enumerate([*batches(family, [""])][ranks - 2 :: 3][:2]):
+        turn = i if law == "floor" else 3 * i + ranks - 2  # that law asks for float64, which the first two are
+        THE_LAWS[law](OnRanks(*IMPLEMENTATIONS[turn], rank, ranks), example)
 
 
 def the_law_fails(law: str, family: str, rank: int, ranks: int) -> None:
@@ -192,7 +123,7 @@ def the_law_fails(law: str, family: str, rank: int, ranks: int) -> None:
         THE_LAWS[law](OnRanks("chosen", "float64", rank, ranks), next(batches(family)))
 
 
-for family in ("uniform", "unnormalised"):
+for family in SOFTMAX_FAMILIES:
     for law in THE_LAWS:
         holds = the_law if law in FAMILIES[family].laws else the_law_fails
         CASES[f"law: {law} {'holds' if holds is the_law else 'fails'} for {family}"] = partial(holds, law, family)
@@ -200,19 +131,22 @@ for family in ("uniform", "unnormalised"):
 
 # Sizes, dtypes, adversaries -------------------------------------------------------------------------------------------
 
-SMALL = torch.tensor([[2, 1, 0, -1, -2, 0.5, 3], [0.5, 0.1, -0.3, 1.2, 0, -4, 1], [0, 0, 7, 0, 0, 0, 0]]).double()
-LABELS = torch.tensor([0, 3, 6])
-
-
-def small(logits: Any = SMALL, **words: Any) -> Problem:
-    return Problem(logits, {"target": LABELS, "label_smoothing": 0.1, **words})
-
 
 @case("252 rows, 507 classes")
 def odd_sizes(rank: int, ranks: int) -> None:
     for words in ({}, {"prior": unigram(507)}, {"z_loss": 1e-3, "softcap": 30.0}):
         for way in ("mean", "sum", "none"):
             on_ranks(large(**words), rank, ranks, shares=way == "sum", reduction=way, what=f"{[*words]}, {way}")
+
+
+@case("252 rows, 507 classes, every target")
+def odd_sizes_of_every_target(rank: int, ranks: int) -> None:
+    for i, family in enumerate(SOFTMAX_FAMILIES):
+        words = {"convention": family}
+        if FAMILIES[family].over == NOT_PADDING:
+            target = large().words["target"]
+            words |= {"ignore_index": 506, "target": target.where(target >= 0, 506)}
+        on_ranks(large(**words), rank, ranks, sizes=(odd, even)[i % 2], reduction=REDUCTIONS[i % 3], what=family)
 
 
 @case("plain torch where there is no native kernel")
@@ -223,11 +157,51 @@ def plain_torch(rank: int, ranks: int) -> None:
             on_ranks(large(prior=unigram(507)), rank, ranks, reduction=way, what=way)
 
 
+@case("the gradient in the forward, and over the logits")
+def at_once(rank: int, ranks: int) -> None:
+    weight, first = torch.tensor([0.0, 2.0, 0.5]), even(7, ranks)[0]
+    hidden = SMALL.clone()
+    hidden[:2, first:] = -INF  # all shards but the first
+    soft, mask = draw(7, 3, 7).softmax(-1), torch.ones(7, dtype=torch.bool)
+    for also in ({"gradient_in_forward": True}, {"inplace": True}):
+        for words in ({}, {"prior": unigram(7), "z_loss": 0.1, "softcap": 5.0}, {"weight": 1 + unigram(7), "weighting": "nll"},
+                      {"row_weight": weight}, {"convention": "fairseq"}):  # fmt: skip
+            for way, sizes in (("mean", odd), ("sum", even)):
+                on_ranks(
+                    small(**words), rank, ranks, sizes=sizes, reduction=way, also=also, what=f"{[*also, *words]}, {way}"
+                )
+        on_ranks(large(), rank, ranks, sizes=odd, also=also, what=f"{[*also]}, odd sizes")
+        on_ranks(
+            small(hidden, target=torch.tensor([0, 1, 6]), label_smoothing=0.0), rank, ranks, also=also, what="-inf"
+        )
+    for words in ({"target": soft}, {"class_mask": mask}, {"target": soft, "weight": 1 + unigram(7)}):
+        on_ranks(small(**words), rank, ranks, also={"gradient_in_forward": True}, what=f"in the forward {[*words]}")
+        with pytest.raises(RuntimeError, match="inplace=True writes the gradient over the logits"):
+            on_ranks(small(**words), rank, ranks, also={"inplace": True})
+    on_ranks(small(), rank, ranks, reduction="none", also={"inplace": True}, what="in place, a loss a row")
+
+
+@case("the GPU's kernel, interpreted")
+def interpreted(rank: int, ranks: int) -> None:
+    pytest.importorskip("triton")
+    calls, real = [], _triton.call
+    hidden = SMALL.float()
+    hidden[:2, even(7, ranks)[0] :] = -INF  # all shards but the first
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):  # NumPy warns of infinities
+        patch.setitem(LIBRARIES, "cpu", _triton)
+        patch.setattr(_triton, "DTYPES", {torch.float32})  # the judge stays plain torch
+        patch.setattr(_triton, "call", lambda *args, **words: (calls.append(args[0]), real(*args, **words)))
+        on_ranks(small(SMALL.float(), prior=unigram(7)), rank, ranks, what="interpreted")
+        on_ranks(small(hidden, target=torch.tensor([0, 1, 6])), rank, ranks, reduction="none", what="interpreted, -inf")
+        assert calls == [_triton.LOSS, _triton.GRADIENT] * 2, "on each rank, and not by the CPU's kernel"
+
+
 @case("half and single precision")
 def precisions(rank: int, ranks: int) -> None:
-    for dtype, budget in ((torch.float32, 4 * FLOAT32), (torch.bfloat16, BFLOAT16), (torch.float16, FLOAT16)):
-        problem = large(60, 211)
-        on_ranks(replace(problem, logits=problem.logits.to(dtype)), rank, ranks, budget=budget, what=str(dtype))
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for also in ({}, {"gradient_in_forward": True}, {"inplace": True}):
+            problem = replace(large(60, 211), logits=large(60, 211).logits.to(dtype))
+            on_ranks(problem, rank, ranks, also=also, what=f"{dtype}, {[*also]}")
 
 
 @case("classes on another axis, several axes of rows, one row")
@@ -299,65 +273,54 @@ def normaliser(rank: int, ranks: int) -> None:
         on_ranks(small(normalizer=5), rank, ranks, reduction="sum", known=True, what="number")
     if rank == 0:
         with pytest.raises(ValueError, match="pass the sizes of all ranks' shards as class_sizes"):
-            cross_entropy(torch.zeros(2, 9), torch.tensor([0, 1]), group=groups.WORLD)
+            cross_entropy(torch.zeros(2, 9), torch.tensor([0, 1]), group=team())
+
+
+def total(z: Any, **words: Any) -> Any:
+    """Add up the loss and its parts, each with another factor."""
+    return sum(factor * part for factor, part in enumerate(loss_parts(z, **words), start=1))
+
+
+def slopes(loss: Any, z: Any, given: dict[str, Any], change: Any, **words: Any) -> Any:
+    """Give the gradients of what is given, end to end."""
+    leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
+    if "class_mask" in words:
+        words["class_mask"] = change(words["class_mask"], "class_mask")
+    loss(z, **{"target": LABELS, **words, **{name: change(x, name) for name, x in leaves.items()}}).backward()
+    return torch.cat([x.grad.flatten() for x in leaves.values()])
 
 
 @case("gradients of smoothing, prior, weights and soft targets")
 def learned(rank: int, ranks: int) -> None:
-    soft = draw(7, 3, 7).softmax(-1)
-    mask = torch.ones(7, dtype=torch.bool)
+    soft, mask = draw(7, 3, 7).softmax(-1), torch.ones(7, dtype=torch.bool)
     mask[2] = False
-    for words in (
-        {}, {"target": soft}, {"weighting": "expected"}, {"weighting": "nll"}, {"target": soft, "weighting": "label"},
+    always = {"label_smoothing": torch.tensor([0.1, 0.2, 0.3]).double(), "prior": unigram(7),
+              "row_weight": torch.tensor([1.0, 2.0, 0.5]).double(), "weight": 1 + unigram(7)}  # fmt: skip
+    cut = even(7, ranks)
+    z = SMALL[:, sum(cut[:rank]) : sum(cut[: rank + 1])]
+    found: list[tuple[Any, Any, Any, str]] = []
+    for words, loss, shares in product((
+        {}, {"target": soft}, {"target": soft, "weight": None}, {"weighting": "expected"}, {"weighting": "nll"},
+        {"target": soft, "weighting": "label"},
         {"class_mask": mask}, {"class_mask": mask, "target": soft * mask / (soft * mask).sum(-1, keepdim=True)},
-    ):  # fmt: skip
-        names = ["label_smoothing", "prior", "row_weight", "weight"]
-        given = [torch.tensor([0.1, 0.2, 0.3]).double(), unigram(7), torch.tensor([1.0, 2.0, 0.5]).double(),
-                 1 + unigram(7)]  # fmt: skip
-        target = words.get("target", LABELS)
-        if target.is_floating_point():
-            names, given = [*names, "target"], [*given, target]
-
-        def gradients(
-            z: Any, change: Any, words: Any = words, names: Any = names, given: Any = given, **sharded: Any
-        ) -> list[Any]:
-            leaves = [x.clone().requires_grad_() for x in given]
-            changed = {"target": LABELS, **words, **{n: change(x, n) for n, x in zip(names, leaves, strict=True)}}
-            mask = changed.get("class_mask")
-            if mask is not None:
-                changed["class_mask"] = change(mask, "class_mask")
-            cross_entropy(z, **changed, **sharded).backward()
-            return [x.grad for x in leaves]
-
-        cut = even(7, ranks)
-        at = slice(sum(cut[:rank]), sum(cut[: rank + 1]))
-        truth = gradients(SMALL, lambda x, _: x)
-        for shares in (False, True):
-            some = partial(share, problem=small(), sizes=cut, rank=rank) if shares else lambda x, _: x
-            found = gradients(SMALL[:, at], some, group=groups.WORLD, class_sizes=cut)
-            for name, ours, exact in zip(names, found, truth, strict=True):
-                parts = gathered(ours, ranks)
-                got = sum(parts) if name in BY_CLASS else parts[0]  # each rank has its own classes' part
-                # Mass on a masked class has no loss, so no slope.
-                there = mask if name == "target" and "class_mask" in words else torch.ones(())
-                agree(
-                    got * there,
-                    exact * there,
-                    budget=FLOAT64,
-                    what=f"{[*words]}, {name}, {'shares' if shares else 'whole'}",
-                )
+    ), (cross_entropy, total), (False, True)):  # fmt: skip
+        given = {name: words.get(name, x) for name, x in {**always, "target": None}.items()}
+        given = {name: x for name, x in given.items() if x is not None}
+        some = partial(share, problem=small(), sizes=cut, rank=rank) if shares else lambda x, _: x
+        truth = slopes(loss, SMALL, given, lambda x, _: x, **words)
+        own = slopes(loss, z, given, some, **words, group=team(), class_sizes=cut)
+        # Each rank has its own classes' part. Mass on a masked class has no loss, so no slope.
+        of_class = torch.cat([torch.full_like(x, name in BY_CLASS).flatten() for name, x in given.items()]) > 0
+        there = torch.cat([(mask if name == "target" and "class_mask" in words else torch.ones(())).expand_as(x).flatten()
+                           for name, x in given.items()])  # fmt: skip
+        found.append((own * there, truth * there, of_class, f"{[*words]}, {loss.__name__}, shares: {shares}"))
+    everyone = together(torch.cat([own for own, *_ in found]), [sum(len(own) for own, *_ in found)] * ranks)
+    summed, first = (x.split([len(own) for own, *_ in found]) for x in (sum(everyone), everyone[0]))
+    for (_, truth, of_class, what), all_parts, one in zip(found, summed, first, strict=True):
+        agree(torch.where(of_class, all_parts, one), truth, budget=FLOAT64, what=what)
 
 
 # Errors that must be seen ---------------------------------------------------------------------------------------------
-
-
-def planted(module: Any, name: str, wrong: Any, problem: Problem, rank: int, ranks: int) -> None:
-    """See the comparison fail when something is planted."""
-    on_ranks(problem, rank, ranks, what="unharmed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, name, wrong)
-        with pytest.raises(AssertionError, match="differ"):
-            on_ranks(problem, rank, ranks, what=f"planted in {name}")
 
 
 @case("planted: the prior summed over the classes that are here")
@@ -368,12 +331,16 @@ def prior_here(rank: int, ranks: int) -> None:
         told = real(parts, shards)
         return {**told, "prior": told["prior"][shards.rank].expand_as(told["prior"])}
 
-    planted(_parallel_losses, "exchanged", only_mine, small(prior=unigram(7)), rank, ranks)
+    with seen_to_differ(rank, ranks) as patch:
+        patch.setattr(_parallel_losses, "exchanged", only_mine)
+        on_ranks(small(prior=unigram(7)), rank, ranks)
 
 
 @case("planted: K is that of this rank")
 def classes_here(rank: int, ranks: int) -> None:
-    planted(_parallel_losses, "_uniform", lambda split: torch.ones(ranks, 1, dtype=split.z.dtype), small(), rank, ranks)
+    with seen_to_differ(rank, ranks) as patch:
+        patch.setattr(_parallel_losses, "uniform", lambda split: torch.ones(ranks, 1, dtype=split.z.dtype))
+        on_ranks(small(), rank, ranks)
 
 
 @case("planted: lse added up without taking the largest out")
@@ -382,12 +349,41 @@ def without_most(rank: int, ranks: int) -> None:
         total = lse.exp().sum(0).log()
         return total, total - lse
 
-    planted(_parallel_losses, "joined", naive, small(SMALL + 800), rank, ranks)
+    with seen_to_differ(rank, ranks) as patch:
+        patch.setattr(_parallel_losses, "joined", naive)
+        on_ranks(small(SMALL + 800), rank, ranks)
 
 
 @case("planted: the other ranks' part of the gradient left out")
 def own_gradient(rank: int, ranks: int) -> None:
-    planted(_parallel_rows, "with_more_mass", lambda stats, *_: stats, small(), rank, ranks)
+    for also in ({}, {"gradient_in_forward": True}, {"inplace": True}):
+        with seen_to_differ(rank, ranks) as patch:
+            patch.setattr(_parallel_rows, "with_more_mass", lambda stats, *_: stats)
+            on_ranks(small(), rank, ranks, also=also)
+
+
+@case("planted: the floor of the classes that are here")
+def floor_here(rank: int, ranks: int) -> None:
+    real = _parallel_parts.exchanged
+
+    def only_mine(parts: Any, shards: Any) -> Any:
+        told = real(parts, shards)
+        return told if "logs" not in told else {**told, "logs": told["logs"][shards.rank].expand_as(told["logs"])}
+
+    for words in ({"target": draw(1, 3, 7).softmax(-1)}, {"class_mask": torch.ones(7, dtype=torch.bool)}):
+        on_ranks(small(**words), rank, ranks, parts=True, what=f"unharmed {[*words]}")
+        settle(rank, ranks)
+        with seen_to_differ(rank, ranks) as patch:
+            patch.setattr(_parallel_parts, "exchanged", only_mine)
+            on_ranks(small(**words), rank, ranks, parts=True)
+
+
+@case("planted: the loss of one rank differs in its last bit")
+def one_bit(rank: int, ranks: int) -> None:
+    with seen_to_differ(rank, ranks):
+        on_ranks(small(), rank, ranks)
+        last = HELD[-1]
+        HELD[-1] = replace(last, loss=torch.nextafter(last.loss, last.loss + rank))
 
 
 # What is sent ---------------------------------------------------------------------------------------------------------
@@ -407,42 +403,53 @@ class Messages(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
+def sent(loss: Any, z: Any, **words: Any) -> tuple[list[int], list[tuple[str, int]]]:
+    """Give how many floats each message of the forward holds, and the messages of the backward."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cpu, "_nobody_listens", lambda: True)  # the native kernel, though a mode looks on
+        with Messages() as forward:
+            found = loss(z.clone().requires_grad_(), group=team(), **words)
+        with Messages() as backward:
+            (sum(found) if isinstance(found, tuple) else found).backward()
+    assert all("gather" in name for name, _ in forward.sent), forward.sent
+    return [size // 4 for _, size in forward.sent], backward.sent
+
+
 @case("one all_gather of 2N floats, at most 5N, and none in the backward")
 def messages(rank: int, ranks: int) -> None:
-    N, K, four = 6, 11, 4
+    N, K = 6, 11
     cut = even(K, ranks)
     z = draw(0, N, K).float().narrow(1, sum(cut[:rank]), cut[rank])
     target, soft = torch.arange(N), draw(1, N, K).softmax(-1).float()
     mask, eps = torch.ones(N, K, dtype=torch.bool), torch.full((N,), 0.1)
     prior = unigram(K).float()
+    usual: dict[str, Any] = {"target": target, "label_smoothing": 0.1, "class_sizes": cut}
     for floats, words in (
         (2 * N, {}), (2 * N, {"label_smoothing": eps}), (2 * N, {"z_loss": 0.1, "softcap": 9.0, "convention": "fairseq"}),
-        (2 * N, {"weight": 1 + prior, "weighting": "nll"}), (2 * N + 1, {"prior": prior}), (2 * N + 1, {"weight": prior}),
+        (2 * N, {"gradient_in_forward": True}), (2 * N, {"weight": 1 + prior, "weighting": "nll"}),
+        (2 * N + 1, {"prior": prior}), (2 * N + 1, {"weight": prior}),
         (3 * N, {"prior": soft}), (3 * N, {"label_smoothing": eps.clone().requires_grad_()}),
         (4 * N, {"target": soft}), (4 * N, {"class_mask": mask}), (5 * N, {"class_mask": mask, "target": soft}),
         (5 * N, {"target": soft, "prior": soft, "label_smoothing": eps.clone().requires_grad_()}),
     ):  # fmt: skip
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_cpu, "_nobody_listens", lambda: True)  # the native kernel, though a mode looks on
-            with Messages() as forward:
-                x = z.clone().requires_grad_()
-                loss = cross_entropy(x, **{"target": target, "label_smoothing": 0.1, **words}, group=groups.WORLD,
-                                     class_sizes=cut)  # fmt: skip
-            with Messages() as backward:
-                loss.backward()
-        assert [size for _, size in forward.sent] == [four * floats], f"{[*words]}: {forward.sent}, not {floats} floats"
-        assert "gather" in forward.sent[0][0]
-        assert backward.sent == [], f"{[*words]}: {backward.sent}"
+        found = sent(cross_entropy, z, **{**usual, **words})
+        assert found == ([floats], []), f"{[*words]}: {found}, not {floats} floats"
+    for several, words in (
+        ([3 * N], {}), ([3 * N + 1], {"prior": prior}), ([5 * N], {"target": soft}),
+        ([5 * N + 1], {"target": soft, "prior": prior}), ([4 * N + 2], {"class_mask": mask[0]}), ([6 * N], {"class_mask": mask}),
+        ([5 * N, 2 * N], {"target": soft, "weight": prior, "weighting": "label"}),
+    ):  # fmt: skip
+        found = sent(loss_parts, z, **{**usual, **words})
+        assert found == (several, []), f"parts, {[*words]}: {found}, not {several} floats"
 
 
 @case("torch.compile makes one graph of it")
 def compiled(rank: int, ranks: int) -> None:
-    problem = large(9, 23)
     compiled = torch.compile(cross_entropy, fullgraph=True, backend="aot_eager")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(globals(), "cross_entropy", lambda z, **k: (
-            compiled if "group" in k else cross_entropy_itself)(z, **k))  # fmt: skip
-        on_ranks(replace(problem, words={**problem.words, "prior": unigram(23)}), rank, ranks, what="compiled")
+        patch.setattr(parallel_judge, "cross_entropy",
+                      lambda z, **words: (compiled if "group" in words else cross_entropy)(z, **words))  # fmt: skip
+        on_ranks(large(9, 23, prior=unigram(23)), rank, ranks, what="compiled")
 
 
 @case("a column-parallel layer: gradients of input, weight and bias")
@@ -460,7 +467,7 @@ def column_parallel(rank: int, ranks: int) -> None:
 
     cut = even(K, ranks)
     at = slice(sum(cut[:rank]), sum(cut[: rank + 1]))
-    loss, *found = run(layer[0], layer[1][at], layer[2][at], group=groups.WORLD, class_sizes=cut)
+    loss, *found = run(layer[0], layer[1][at], layer[2][at], group=team(), class_sizes=cut)
     exact, *truth = run(*layer)
     everyone = [gathered(t, ranks) for t in (loss, *found)]
     for other in everyone[0]:
@@ -474,92 +481,10 @@ def column_parallel(rank: int, ranks: int) -> None:
 @case("validate=True sees that a rank has other targets")
 def other_targets(rank: int, ranks: int) -> None:
     z = draw(0, 4, 2 * ranks)[:, 2 * rank : 2 * rank + 2]
-    words: dict[str, Any] = {"group": groups.WORLD, "class_sizes": [2] * ranks, "validate": True}
+    words: dict[str, Any] = {"group": team(), "class_sizes": [2] * ranks, "validate": True}
     cross_entropy(z, torch.arange(4), **words)
     with pytest.raises(ValueError, match="rank 1 of the group has another target than rank 0"):
         cross_entropy(z, torch.arange(4) if rank != 1 else torch.tensor([0, 1, 3, 2]), **words)
-
-
-# DTensor --------------------------------------------------------------------------------------------------------------
-
-
-def meshes(ranks: int) -> list[tuple[Any, Any]]:
-    """Give meshes and placements of (N, K) logits on them."""
-    line = init_device_mesh("cpu", (ranks,))
-    found = [(line, [Shard(1)]), (line, [Shard(0)]), (line, [Replicate()])]
-    if ranks == 4:
-        square = init_device_mesh("cpu", (2, 2))
-        found += [(square, p) for p in ([Shard(0), Shard(1)], [Shard(1), Shard(0)], [Replicate(), Shard(1)])]
-    return found
-
-
-@case("DTensor logits, all reductions, every argument a DTensor or not")
-def on_meshes(_rank: int, ranks: int) -> None:
-    N, K = 10, 7
-    prior, weight, target = unigram(K), 1 + unigram(K), torch.randint(K, (N,), generator=random(1))
-    target[3] = -100
-    rows = torch.rand(N, generator=random(2), dtype=torch.float64)
-    soft = draw(3, N, K).softmax(-1)
-    given = ({}, {"prior": prior, "weight": weight}, {"weight": weight, "weighting": "nll", "row_weight": rows},
-             {"target": soft, "label_smoothing": rows}, {"class_mask": soft > 0.0, "prior": soft})  # fmt: skip
-    for i, words in enumerate(given):
-        problem = Problem(draw(0, N, K), {"target": target, "label_smoothing": 0.1, **words})
-        for j, (mesh, placements) in enumerate(meshes(ranks)):
-            for k, way in enumerate(("mean", "sum", "none")):
-                if ranks < 4 or (i + j + k) % 3 == 0:  # on the most meshes one way each
-                    dtensor(problem, mesh, placements, ranks, reduction=way, what=f"{placements}, {[*words]}, {way}")
-
-
-def dtensor(problem: Problem, mesh: Any, placements: Any, ranks: int, *, what: str, **changes: Any) -> None:
-    z = distribute_tensor(problem.logits, mesh, placements).requires_grad_()
-    of_rows = [p if p.is_shard(0) else Replicate() for p in placements]
-    of_classes = [Shard(0) if p.is_shard(1) else Replicate() for p in placements]
-    words = {}
-    for name, x in problem.words.items():
-        if isinstance(x, torch.Tensor):
-            alike = placements if x.dim() == 2 else of_classes if name in BY_CLASS and name != "target" else of_rows
-            words[name] = distribute_tensor(x, mesh, alike)
-        else:
-            words[name] = x
-    loss = cross_entropy(z, **words, **changes)
-    assert isinstance(loss, DTensor)
-    loss.backward(distribute_tensor(pushed(loss), mesh, loss.placements))
-    whole = loss.detach().full_tensor()
-    for other in gathered(whole, ranks):
-        agree(other, whole, budget=0, what=f"{what}: the loss on another rank")
-    agree_result(LossAndGradient(whole, z.grad.full_tensor()), LossAndGradient(*problem.truth(**changes)),
-                 budget=FLOAT64, what=what)  # fmt: skip
-
-
-@case("the mean over a mesh times the ranks is what DDP's average makes the gradient of the mean")
-def averaged(rank: int, ranks: int) -> None:
-    x, target = draw(0, 3 * ranks, 5), torch.arange(3 * ranks) % 7
-    target[1:3] = -100  # rank 0 has fewer rows that count
-    whole, layer = (torch.nn.Linear(5, 7, dtype=torch.float64) for _ in range(2))
-    layer.load_state_dict({"weight": draw(1, 7, 5), "bias": draw(2, 7)})
-    whole.load_state_dict(layer.state_dict())
-    cross_entropy(whole(x), target, label_smoothing=0.1).backward()
-    rows, mesh = slice(3 * rank, 3 * rank + 3), init_device_mesh("cpu", (ranks,))
-    averaging = torch.nn.parallel.DistributedDataParallel(layer)  # dropped before the backward it would not average
-    logits = DTensor.from_local(averaging(x[rows]), mesh, [Shard(0)])
-    (cross_entropy(logits, target[rows], label_smoothing=0.1) * ranks).backward()
-    for other in gathered(layer.weight.grad, ranks):
-        agree(other, whole.weight.grad, budget=FLOAT64, what="averaged gradient")
-
-
-@case("torch's loss_parallel refuses to smooth, and ours answers")
-def loss_parallel(_rank: int, ranks: int) -> None:
-    mesh = init_device_mesh("cpu", (ranks,))
-    logits, target = draw(0, 6, 11), torch.arange(6)
-    z = distribute_tensor(logits, mesh, [Shard(1)]).requires_grad_()
-    with tensor_parallel.loss_parallel():
-        plain = torch.nn.functional.cross_entropy(z, target).full_tensor()
-        with pytest.raises((RuntimeError, NotImplementedError)):
-            torch.nn.functional.cross_entropy(z, target, label_smoothing=0.1)
-    ours = cross_entropy(z, target).full_tensor()
-    agree(ours, plain, budget=FLOAT64, what="without smoothing, where torch answers")
-    smoothed = cross_entropy(z, target, label_smoothing=0.1).full_tensor()
-    agree(smoothed, torch.nn.functional.cross_entropy(logits, target, label_smoothing=0.1), budget=FLOAT64, what="ours")
 
 
 # What runs where ------------------------------------------------------------------------------------------------------
@@ -573,23 +498,22 @@ QUICK = (  # for `make check`, on two ranks
     "one all_gather of 2N floats, at most 5N, and none in the backward",
     "a column-parallel layer: gradients of input, weight and bias", "validate=True sees that a rank has other targets",
 )  # fmt: skip
-ON_TWO = ("torch.compile makes one graph of it", "torch's loss_parallel refuses to smooth, and ours answers")
-FAMILIES_ON = {3: ("uniform", "unnormalised"), 4: ("others", "others but padding")}
-LAWS_ON_MORE = ("shift", "ignored is removed")
+CASES |= parallel_meshes.CASES
+ON_TWO = ("torch.compile makes one graph of it", "torch's loss_parallel refuses to smooth, and ours answers",
+          "the GPU's kernel, interpreted")  # fmt: skip
+ON_FOUR = ("the mean over a mesh of two dimensions",)
 
 
-def on_more(name: str, ranks: int) -> bool:
-    """Say whether a case runs on three or four ranks, where another split is all that is new."""
-    if name.startswith("target "):
-        return name.removeprefix("target ") in FAMILIES_ON[ranks]
-    if name.startswith("law: "):
-        return name in {f"law: {law} holds for uniform" for law in LAWS_ON_MORE}
-    return name not in ON_TWO
+def sizes_of(name: str) -> tuple[int, ...]:
+    """Say on how many ranks a case runs, besides what `make check` runs."""
+    if name in ON_TWO:
+        return (2,)
+    if name in ON_FOUR:
+        return (4,)
+    return (3, 4) if name in QUICK else (2, 3, 4)
 
 
 PARTS = {
     "quick": {name: CASES[name] for name in QUICK},
-    "rest": {name: function for name, function in CASES.items() if name not in QUICK},
-    "three": {name: function for name, function in CASES.items() if on_more(name, 3)},
-    "four": {name: function for name, function in CASES.items() if on_more(name, 4)},
+    "many": {f"{size}-{name}": processes.by_the_first(size, CASES[name]) for name in CASES for size in sizes_of(name)},
 }

@@ -1,8 +1,8 @@
 """Several processes on this machine, as torchrun would start them: what the tests of the parallel loss run on.
 
-A process costs two seconds of importing PyTorch, so one is started for each number of ranks, which forks into its ranks
-before PyTorch has a thread, and runs all cases one after the other. `outcomes` is asked for by every test and starts it
-once, also where pytest has two processes itself.
+A process costs two seconds of importing PyTorch, so one is started for each part, which forks into its ranks before PyTorch
+has a thread, and runs all cases one after the other. `outcomes` is asked for by every test and starts it once, also where
+pytest has two processes itself. A case of fewer ranks is that of the first of them (`by_the_first`).
 
 A module of cases has PARTS, each of which is what one start runs: cases by name. A case is a function of the rank and the
 number of ranks which raises where something is wrong. It compares only what it has gathered from all ranks, so that all
@@ -18,13 +18,14 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parent
 TIMEOUT = timedelta(seconds=60)  # of a message between ranks
-PATIENCE = 240.0  # seconds for all cases of one number of ranks, on a busy machine
+PATIENCE = 400.0  # seconds for all cases of a part, on a busy machine
 FINE = "fine"
 
 
@@ -88,19 +89,56 @@ def fork(module: str, part: str, ranks: int, place: Path) -> None:
         os.waitpid(child, 0)
 
 
+# Among the ranks ------------------------------------------------------------------------------------------------------
+
+_TEAMS: dict[int, Any] = {}  # the first so many of all ranks, as a group of their own
+_NOW: list[Any] = []  # the group of the case that runs, if it is not everybody's
+
+
+def by_the_first(size: int, case: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Give the case for the first so many ranks: fewer processes to start than one for each number of ranks."""
+    import torch.distributed as dist
+
+    def run(rank: int, ranks: int) -> None:
+        for few in range(2, ranks):  # all ranks have to make a group, also those that are not in it
+            if few not in _TEAMS:
+                _TEAMS[few] = dist.new_group(list(range(few)), timeout=TIMEOUT)
+        if rank < size:
+            _NOW[:] = [_TEAMS[size]] if size < ranks else []
+            case(rank, size)
+
+    return run
+
+
+def team() -> Any:
+    """Give the group of the ranks that run this case."""
+    import torch.distributed as dist
+
+    return _NOW[0] if _NOW else dist.group.WORLD
+
+
 def gathered(x: Any, ranks: int) -> list[Any]:
     """Give every rank's tensor; their shapes may differ."""
     import torch
     import torch.distributed as dist
 
-    shape = torch.zeros(ranks, 8, dtype=torch.int64)
-    shape[dist.get_rank(), : x.dim() + 1] = torch.tensor([x.dim(), *x.shape])
-    dist.all_reduce(shape)
-    room = x.new_zeros(ranks, max(1, *(torch.Size(s[1 : s[0] + 1]).numel() for s in shape.tolist())))
-    room[dist.get_rank(), : x.numel()] = x.flatten()
-    dist.all_reduce(room)
-    return [row[: torch.Size(s[1 : s[0] + 1]).numel()].view(s[1 : s[0] + 1])
-            for row, s in zip(room, shape.tolist(), strict=True)]  # fmt: skip
+    shape = torch.tensor([x.dim(), *x.shape, *[0] * (7 - x.dim())])
+    shapes = [torch.empty_like(shape) for _ in range(ranks)]
+    dist.all_gather(shapes, shape, group=team())
+    sizes = [torch.Size(s[1 : s[0] + 1]) for s in shapes]
+    flat = together(x.flatten(), [size.numel() for size in sizes])
+    return [row.view(size) for row, size in zip(flat, sizes, strict=True)]
+
+
+def together(x: Any, counts: list[int]) -> list[Any]:
+    """Give every rank's numbers, (counts[rank]), which all know to be so many."""
+    import torch.distributed as dist
+
+    padded = x.new_zeros(max(1, *counts))
+    padded[: x.numel()] = x
+    rows = [padded.new_empty(padded.shape) for _ in counts]
+    dist.all_gather(rows, padded, group=team())
+    return [row[:count] for row, count in zip(rows, counts, strict=True)]
 
 
 if __name__ == "__main__":

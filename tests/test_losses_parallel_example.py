@@ -15,9 +15,10 @@ from agree import FLOAT32, agree
 pytest.importorskip("torch.distributed.run")
 
 
-def printed(root: Path, *options: str) -> str:
+def printed(root: Path, logs: Path, *options: str) -> str:
+    # torchrun makes a folder of its own for logs and leaves it in the temporary folder, unless it is told another.
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            str(root / "examples" / "train_parallel.py"), *options]  # fmt: skip
+            "--log-dir", str(logs), str(root / "examples" / "train_parallel.py"), *options]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -31,8 +32,8 @@ def number(label: str, text: str) -> float:
 
 
 @pytest.mark.slow
-def test_a_split_vocabulary_trains_along_the_curve_of_one_process(root: Path) -> None:
-    text = printed(root)
+def test_a_split_vocabulary_trains_along_the_curve_of_one_process(root: Path, tmp_path: Path) -> None:
+    text = printed(root, tmp_path)
     rows = [[float(x) for x in line.split()] for line in text.splitlines() if re.match(r" *\d+ ", line)]
     assert [row[0] for row in rows] == [0, 20, 40, 60, 80, 100]
     _, split, one = zip(*rows, strict=True)
@@ -43,7 +44,7 @@ def test_a_split_vocabulary_trains_along_the_curve_of_one_process(root: Path) ->
 
 
 @pytest.mark.slow
-def test_ddp_with_micro_batches_has_the_gradients_of_one_process(root: Path) -> None:
-    text = printed(root, "--data-parallel")
+def test_ddp_with_micro_batches_has_the_gradients_of_one_process(root: Path, tmp_path: Path) -> None:
+    text = printed(root, tmp_path, "--data-parallel")
     agree(number("loss of 2 processes", text), number("of one process", text), budget=2e-6, what="loss as printed")
     assert number("largest difference of a gradient", text) < 1e-5 * number("largest gradient", text)

@@ -26,7 +26,7 @@ from . import _eager
 from ._cpu_library import available, described
 from ._cpu_operators import row_losses_operator
 from ._libraries import LIBRARIES, library_of
-from ._options import Charge
+from ._options import Charge, Words
 
 __all__ = ["at_once", "available", "described", "row_losses", "row_losses_in_place", "serves"]
 
@@ -35,6 +35,10 @@ NOT_TWICE = (
     "create_graph is used"
 )
 ONLY_ONCE = "gradient_in_forward gives no second derivative: drop it where create_graph is used"
+NOT_IN_PLACE = (
+    "inplace=True writes the gradient over the logits, which the native kernel does and plain torch cannot: that kernel "
+    "is not in this installation, or does not serve these arguments; drop inplace"
+)
 LEAF = (
     "inplace=True would overwrite a leaf that requires a gradient, or a view of one: drop inplace, or pass logits that "
     "were computed from it"
@@ -160,6 +164,18 @@ def _apart(logits: Tensor) -> bool:
 
 
 # Loss and gradient in one call ----------------------------------------------------------------------------------------
+
+
+def may_be_at_once(words: Words, target: Tensor) -> None:
+    """Refuse what the gradient in the forward has no place for."""
+    learned = [name for name, x in (*words._asdict().items(), ("target", target))
+               if isinstance(x, Tensor) and x.requires_grad]  # fmt: skip
+    if learned:
+        raise ValueError(
+            f"gradient_in_forward gives the gradient of the logits alone, and {learned[0]} requires one too"
+        )
+    if words.inplace:
+        raise RuntimeError(NOT_IN_PLACE)
 
 
 def at_once(logits: Tensor, label: Tensor, charge: Charge, reduce: Callable[[Tensor], Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._options import Charge, Mass, counted
+from ._options import Charge, Folded, Mass, counted
 
 
 class Terms(NamedTuple):
@@ -112,6 +112,18 @@ def mix(parts: Terms, label: Mass, spread: Mass, keep: Tensor | None) -> Tensor:
     if parts.prior_loss is not None:
         loss = loss + _times(spread, parts.prior_loss)
     return counted(loss, keep)
+
+
+def parted(found: Terms, folded: Folded, floor: Tensor) -> tuple[Tensor, ...]:
+    """Give of each row the loss, what it is against the label and against the prior, its floor and its λ·lse²."""
+    charge, factors = folded.charge, folded.factors
+    loss = mix(found, charge.label, charge.spread, charge.keep)
+    label_loss = mix(found, *factors.masses(1.0, 0.0), charge.keep)
+    prior_loss = mix(found, *factors.masses(0.0, 1.0), charge.keep)
+    if charge.minus_floor:
+        loss, floor = loss - floor, torch.zeros_like(floor)
+    more = torch.zeros_like(loss) if found.lse is None else z_loss(found.lse, charge)
+    return loss + more, label_loss, prior_loss, floor, more
 
 
 def z_loss(lse: Tensor, charge: Charge) -> Tensor:

@@ -21,7 +21,7 @@ def same_everywhere(logits: Tensor, axis: int, target: Tensor, words: Words, sha
     """Raise on every rank where one rank's call is not the others'."""
     if shards.group is None:
         return
-    here = _described(logits, axis, target, words)
+    here = _described(logits, axis, target, words._replace(class_sizes=shards.sizes))
     own = torch.tensor(list(here.values()), dtype=torch.int64, device=logits.device)
     everyone = told(own, shards.group, len(shards.sizes)).tolist()
     for rank, theirs in enumerate(everyone):

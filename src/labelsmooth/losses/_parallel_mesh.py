@@ -80,11 +80,15 @@ def layout_of(logits: DTensor, words: Words) -> Layout:
         raise ValueError(
             "group is for plain tensors, and these logits are a DTensor, whose mesh says who holds what: drop it"
         )
+    if words.inplace:
+        raise ValueError(
+            "inplace is for plain tensors, and these logits are a DTensor: drop it, or pass logits.to_local() and group"
+        )
     axis = _checks.class_axis(logits, words) % logits.dim()
     placements = tuple(logits.placements)
     if wrong := [p for p in placements if not (p.is_replicate() or type(p) is Shard)]:
         raise ValueError(
-            f"logits are placed as {wrong[0]} on their mesh, expected Shard or Replicate: redistribute them"
+            f"logits are placed as {wrong[0]!r} on their mesh, expected Shard or Replicate: redistribute them"
         )
     over = [i for i, p in enumerate(placements) if p.is_shard(axis)]
     if len(over) > 1:

@@ -22,11 +22,6 @@ from . import _checks
 from ._options import Charge, Frame, Given, Mask, Words
 from ._parallel_shards import Shards
 
-ONE_LOSS = (
-    "gradient_in_forward and inplace are not available where classes are split over ranks, whose gradient waits for all "
-    "of them: drop it"
-)
-
 
 class Split(NamedTuple):
     """What the words came down to on this rank."""
@@ -75,8 +70,6 @@ class Cut(NamedTuple):
 
 def read(logits: Tensor, target: Tensor, words: Words, shards: Shards) -> Split:
     """Check what the user gave and bring it down to numbers."""
-    if words.gradient_in_forward or words.inplace:
-        raise ValueError(ONE_LOSS)
     convention = _checks.check_words(words)
     cut = _cut(logits, words, shards)
     whole = cut.whole

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import _cpu, _eager
-from . import _cpu_library as library
+from ._libraries import LIBRARIES
 from ._options import Charge, counted
 
 ONE_AT_A_TIME = (
@@ -97,19 +97,22 @@ def mixed(z: Tensor, label: Tensor, owned: Tensor, charge: Charge) -> tuple[Tens
 # The native kernel ----------------------------------------------------------------------------------------------------
 
 
-def charged(z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
+def charged(z: Tensor, label: Tensor, charge: Charge, *, inplace: bool = False) -> tuple[Tensor, Tensor]:
     """Give lse and ℓ of each row from the native kernel, which has been found to serve.
 
     Args:
         z: (rows, K_r).
         label: (rows) int64, every entry a class that is here.
         charge: what this rank charges: no mass at a label that is elsewhere, and no z-loss.
+        inplace: the backward writes the gradient over the logits.
 
     """
     if z.requires_grad and torch.is_grad_enabled():
-        lse, loss = _Rows.apply(z, label, charge)  # type: ignore[no-untyped-call]
+        if inplace:
+            _cpu._may_be_overwritten(z)  # noqa: SLF001  a sibling's
+        lse, loss = _Rows.apply(z, label, charge, inplace)  # type: ignore[no-untyped-call]
         return lse, loss
-    loss, stats = library.forward(z, label, charge)
+    loss, stats = LIBRARIES[z.device.type].forward(z, label, charge)
     return _finished(loss, stats)
 
 
@@ -117,30 +120,33 @@ def _finished(loss: Tensor, stats: Tensor) -> tuple[Tensor, Tensor]:
     """Give lse and ℓ from what the kernel left, and mend rows at −∞ in the loss and in what the backward will read."""
     m, s, mass = stats
     empty = torch.isneginf(m)
-    if empty.any():
-        loss = torch.where(empty, torch.where(mass > 0, torch.inf, 0.0).to(loss.dtype), loss)
-        lse = (m + s.log()).masked_fill(empty, -torch.inf)
-        m.masked_fill_(empty, 0.0)
-        s.masked_fill_(empty, 1.0)  # exp(−inf − 0) / 1 = 0
-        return lse, loss
-    return m + s.log(), loss
+    if m.device.type == "cpu" and not empty.any():  # to look at it would wait for another device
+        return m + s.log(), loss
+    loss = torch.where(empty, torch.where(mass > 0, torch.inf, 0.0).to(loss.dtype), loss)
+    lse = (m + s.log()).masked_fill(empty, -torch.inf)
+    m.masked_fill_(empty, 0.0)
+    s.masked_fill_(empty, 1.0)  # exp(−inf − 0) / 1 = 0
+    return lse, loss
 
 
 class _Rows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
-        loss, stats = library.forward(z, label, charge)
+    def forward(ctx: Any, z: Tensor, label: Tensor, charge: Charge, inplace: bool) -> tuple[Tensor, Tensor]:
+        loss, stats = LIBRARIES[z.device.type].forward(z, label, charge)
         lse, loss = _finished(loss, stats)
         ctx.save_for_backward(z, label, stats, *(x for x in charge if isinstance(x, Tensor)))
-        ctx.charge = charge
+        ctx.charge, ctx.inplace = charge, inplace
         return lse, loss
 
     @staticmethod
-    def backward(ctx: Any, up_lse: Tensor, up: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, up_lse: Tensor, up: Tensor) -> tuple[Tensor, None, None, None]:
         z, label, stats, *_ = ctx.saved_tensors
         if _cpu._needs_plain_torch(up):  # noqa: SLF001  a sibling's
             raise RuntimeError(ONE_AT_A_TIME)
-        return library.backward(up.contiguous(), z, label, with_more_mass(stats, up_lse, up), ctx.charge), None, None
+        stats, up = with_more_mass(stats, up_lse, up), up.contiguous()
+        if ctx.inplace:
+            return _cpu._overwrite(up, z, label, stats, ctx.charge), None, None, None  # noqa: SLF001
+        return LIBRARIES[z.device.type].backward(up, z, label, stats, ctx.charge), None, None, None
 
 
 def with_more_mass(stats: Tensor, up_lse: Tensor, up: Tensor) -> Tensor:

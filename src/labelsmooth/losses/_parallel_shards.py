@@ -8,6 +8,8 @@ What shaped it:
   same order, so that the loss is the same on all of them to the last bit. An all_reduce promises less.
 - A rank's own part keeps its history, those of the others are constants. Every rank pushes the same gradient back, so that
   is the whole derivative and the backward needs no message. It holds for the first derivative only, and a second is refused.
+- So what all ranks have and may learn, as ε, is multiplied with what was told and is no part of it: of a part, each rank
+  would have the derivative of its own classes alone.
 """
 
 from __future__ import annotations
@@ -65,11 +67,11 @@ class Shards(NamedTuple):
 
 def shards_of(group: ProcessGroup, columns: int, class_sizes: object, padded: int) -> Shards:
     """Say who holds what where the logits are a plain tensor."""
+    if dist.is_available() and group == dist.GroupMember.NON_GROUP_MEMBER:  # what new_group gives to other ranks
+        raise ValueError("this rank is not in group: call the loss on the group's ranks only")
     if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
         raise TypeError(f"group must be a torch.distributed ProcessGroup, got {type(group).__name__}")
     rank, ranks = dist.get_rank(group), dist.get_world_size(group)
-    if rank < 0:
-        raise ValueError("this rank is not in group: call the loss on the group's ranks only")
     sizes = _sizes_of(group, columns, ranks) if class_sizes is None else _given(class_sizes, ranks)
     if sizes[rank] != columns:
         how = "class_sizes says" if class_sizes is not None else "when this group was first used it held"

@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 Kernel = Callable[[Tensor, Tensor, Charge], Tensor]
 
-NOT_IN_PLACE = (
-    "inplace=True writes the gradient over the logits, which the native kernel does and plain torch cannot: that kernel "
-    "is not in this installation, or does not serve these arguments; drop inplace"
-)
-
 
 def cross_entropy(
     input: Tensor,  # noqa: A002  torch's word
@@ -98,7 +93,7 @@ def cross_entropy(
             backward only multiplies it by what arrives. Numbers are the same while that is 1; float16 gradients that a
             GradScaler would have saved from underflow are not saved. No second derivative, and no gradient for anything
             but the logits. Under `torch.compile` it changes nothing.
-        inplace: write the gradient over the logits. Needs the native kernel.
+        inplace: write the gradient over the logits. Needs the native kernel, and with `group` class indices and no mask.
         group: the ranks that hold the other classes, where `input` is this rank's shard of them. K is then that of all
             ranks, and what has K entries may also come with this rank's alone. DTensor logits say it themselves.
         class_sizes: how many classes each rank of `group` holds, padding included; None asks the ranks, once for each
@@ -167,20 +162,13 @@ def _kernel(batch: Batch) -> Kernel:
     if _cpu.serves(batch.logits, batch.given.label, batch.folded.charge):
         return _cpu.row_losses_in_place if batch.words.inplace else _cpu.row_losses
     if batch.words.inplace:
-        raise RuntimeError(NOT_IN_PLACE)
+        raise RuntimeError(_cpu.NOT_IN_PLACE)
     return _eager.row_losses
 
 
 def _at_once(batch: Batch) -> Tensor:
     """Give the loss, the gradient computed with it."""
-    learned = [name for name, x in (*batch.words._asdict().items(), ("target", batch.given.label))
-               if isinstance(x, Tensor) and x.requires_grad]  # fmt: skip
-    if learned:
-        raise ValueError(
-            f"gradient_in_forward gives the gradient of the logits alone, and {learned[0]} requires one too"
-        )
-    if batch.words.inplace:
-        raise RuntimeError(NOT_IN_PLACE)
+    _cpu.may_be_at_once(batch.words, batch.given.label)
     if _cpu.serves(batch.logits, batch.given.label, batch.folded.charge):
         return _cpu.at_once(batch.logits, batch.given.label, batch.folded.charge, lambda rows: reduced(rows, batch))
 

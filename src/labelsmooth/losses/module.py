@@ -200,8 +200,7 @@ def loss_parts(input: Tensor, target: Tensor, **words: Any) -> LossParts:  # noq
         that takes KL the loss is the mixture minus H(q'), and the floor is 0.
 
     Raises:
-        ValueError: as `cross_entropy`, and for `gradient_in_forward` and `inplace`, which are about one loss, and for
-            classes split over ranks.
+        ValueError: as `cross_entropy`, and for `gradient_in_forward` and `inplace`, which are about one loss.
         TypeError: as `cross_entropy`, and for a keyword that it has not.
 
     Example:
@@ -217,18 +216,10 @@ def loss_parts(input: Tensor, target: Tensor, **words: Any) -> LossParts:  # noq
     """
     if words.get("inplace") or words.get("gradient_in_forward"):
         raise ValueError("the parts of the loss each have a gradient: drop inplace and gradient_in_forward")
-    if _parallel.is_distributed(input, words.get("group")) or words.get("class_sizes") is not None:
-        raise ValueError("the parts of a loss whose classes are split over ranks are not there: gather the logits, or call "
-                         "cross_entropy with label_smoothing=0 for the loss against the label")  # fmt: skip
+    if _parallel.is_distributed(input, words.get("group")):
+        return LossParts(*_parallel.loss_parts(input, target, Words(**words)))
     batch = read(input, target, Words(**words))
-    charge, factors = batch.folded.charge, batch.folded.factors
+    charge = batch.folded.charge
     terms = _eager.terms(batch.logits, batch.given.label, charge, both=True)
-    loss = _eager.mix(terms, charge.label, charge.spread, charge.keep)
-    floor = _eager.floor(batch.given.label, charge, like=loss, classes=batch.given.frame.classes)
-    label_loss = _eager.mix(terms, *factors.masses(1.0, 0.0), charge.keep)
-    prior_loss = _eager.mix(terms, *factors.masses(0.0, 1.0), charge.keep)
-    if charge.minus_floor:
-        loss, floor = loss - floor, torch.zeros_like(floor)
-    z_loss = torch.zeros_like(loss) if terms.lse is None else _eager.z_loss(terms.lse, charge)
-    loss = loss + z_loss
-    return LossParts(*(reduced(rows, batch) for rows in (loss, label_loss, prior_loss, floor, z_loss)))
+    floor = _eager.floor(batch.given.label, charge, like=terms.label_loss, classes=batch.given.frame.classes)
+    return LossParts(*(reduced(rows, batch) for rows in _eager.parted(terms, batch.folded, floor)))
