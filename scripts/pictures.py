@@ -41,6 +41,7 @@ MARGIN = 12
 # Of the page: colours, address, what is in the picture from its first element to its last, and how wide the window is.
 SHOTS = {
     "page": ("light", "", (".hero", "[data-panel=prediction]"), 1100),
+    "page_points": ("light", "p=points", ("[data-panel=train]", "[data-panel=train]"), 760),
     "page_dark": ("dark", "d=pets&w=0_once_1_0", ("[data-panel=stop]", "[data-panel=mistakes]"), 1100),
 }
 

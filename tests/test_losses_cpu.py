@@ -61,6 +61,10 @@ def kernel(logits: Any, label: Any, charge: Charge, up: Any) -> LossAndGradient:
     return LossAndGradient(loss, gradient)
 
 
+def at_once(logits: Any, label: Any, charge: Charge, up: Any) -> LossAndGradient:
+    return LossAndGradient(*library.forward_and_backward(up, logits, label, charge))
+
+
 def check(logits: Any, label: Any, charge: Charge, *, up: Any = None, what: str) -> None:
     """Compare the kernel's loss and gradient with float64; in both forms, two calls and one."""
     sums = _eager.wide(logits.dtype)
@@ -68,10 +72,10 @@ def check(logits: Any, label: Any, charge: Charge, *, up: Any = None, what: str)
     truth, ours = exact(logits, label, charge, up), kernel(logits, label, charge, up)
     agree(ours.loss, truth.loss, budget=LOSS[logits.dtype], what=f"{what}: loss", any_dtype=True)
     agree(ours.gradient, truth.gradient, budget=GRADIENT[logits.dtype], what=f"{what}: gradient", any_dtype=True)
-    loss, gradient = library.forward_and_backward(up, logits, label, charge)
-    agree(loss, ours.loss, budget=0, what=f"{what}: loss in one call")
+    once = at_once(logits, label, charge, up)
+    agree(once.loss, ours.loss, budget=0, what=f"{what}: loss in one call")
     # p from s in the sums' dtype or in double: the last bit may differ.
-    agree(gradient, truth.gradient, budget=GRADIENT[logits.dtype], what=f"{what}: in one call", any_dtype=True)
+    agree(once.gradient, truth.gradient, budget=GRADIENT[logits.dtype], what=f"{what}: in one call", any_dtype=True)
 
 
 # Against float64 ------------------------------------------------------------------------------------------------------
@@ -88,6 +92,23 @@ def test_loss_and_gradient_are_those_of_float64(path: str, name: str, dtype: Any
             agree_result(ours, truth, budget=GRADIENT[dtype], what=name)
         else:
             check(draw(0, 5, classes, dtype=dtype), label, charge, up=up, what=f"{name}, {classes} classes, {path}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("classes", [1024, 4099])
+def test_loss_and_gradient_in_one_call_may_go_to_memory_that_is_there(path: str, dtype: Any, classes: int) -> None:
+    """Four megabytes of it, from where the gradient is written past the caches, at addresses that no vector begins at."""
+    rows = 4 * 2**20 // (classes * dtype.itemsize) + 1
+    torch.manual_seed(classes)
+    z = (torch.randn(classes) * 4 + torch.arange(rows)[:, None] % 7 * torch.arange(classes) / 40).to(dtype)
+    label, charge, up = torch.arange(rows) % classes, Charge(0.9, 0.1), torch.rand(rows, dtype=_eager.wide(dtype))
+    memory = torch.empty(rows * classes + 1, dtype=dtype)
+    gradient, sums = memory[1:].view(rows, classes), up.new_empty(4, rows)
+    library.call(library.BOTH, z, label, charge, loss=sums[3], stats=sums[:3], gradient=gradient, up=up)
+    some = slice(None, None, 29)
+    truth = exact(z[some], label[some], charge, up[some])
+    agree(sums[3][some], truth.loss, budget=LOSS[dtype], what=f"loss, {path}", any_dtype=True)
+    agree(gradient[some], truth.gradient, budget=GRADIENT[dtype], what=f"gradient, {path}", any_dtype=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -227,13 +248,27 @@ def test_a_block_of_infinities_comes_before_the_first_number(path: str) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("at", [0, 20, BLOCK + 1])
 def test_nan_and_infinity_reach_the_loss_and_the_gradient_of_their_row(path: str, value: float, at: int) -> None:
+    y, up = torch.tensor([1, 1]), torch.ones(2)
+    for dtype in (torch.float32, torch.bfloat16):
+        for prior in (None, shares(1, BLOCK + 40).float()):
+            z = draw(0, 2, BLOCK + 40, dtype=dtype)
+            z[0, at] = value
+            charge = Charge(0.9, 0.1, prior)
+            for result in (kernel(z, y, charge, up), at_once(z, y, charge, up)):
+                assert torch.isnan(result.loss).tolist() == [True, False], path
+                assert torch.isnan(result.gradient).all(-1).tolist() == [True, False]
     z = draw(0, 2, BLOCK + 40)
-    z[0, at] = value
-    result = kernel(z, torch.tensor([1, 1]), Charge(0.9, 0.1), torch.ones(2))
-    assert torch.isnan(result.loss).tolist() == [True, False], path
-    assert torch.isnan(result.gradient).any(-1).tolist() == [True, False]
     z[0] = -torch.inf
     assert torch.isnan(kernel(z, torch.tensor([1, 1]), Charge(0.9, 0.1), torch.ones(2)).loss).tolist() == [True, False]
+
+
+def test_a_nan_that_is_pushed_stays_one_whatever_its_bits(path: str) -> None:
+    """To round it as a number would carry into the sign."""
+    up = torch.tensor([0x7FFFFFFF, 0x3F800000], dtype=torch.int32).view(torch.float32)
+    for prior in (None, shares(1, 100).float()):
+        z, y, charge = draw(0, 2, 100, dtype=torch.bfloat16), torch.tensor([3, 3]), Charge(0.9, 0.1, prior)
+        for result in (kernel(z, y, charge, up), at_once(z, y, charge, up)):
+            assert torch.isnan(result.gradient).all(-1).tolist() == [True, False], path
 
 
 def test_nan_in_an_ignored_row_leaves_loss_and_gradient_alone(path: str) -> None:

@@ -81,7 +81,8 @@ def test_numbers_keep_every_digit() -> None:
 
 def test_the_largest_page_stays_below_the_limit() -> None:
     z = np.random.default_rng(0).normal(size=(40, 100))
-    assert len(build([preset(z, np.arange(40))]).encode()) < LIMIT
+    for convention in ("torch", "renormalised"):  # two targets, and three
+        assert len(build([preset(z, np.arange(40), convention=convention)]).encode()) < LIMIT
 
 
 def test_of_many_rows_the_first_the_hardest_and_the_surest_are_shown() -> None:

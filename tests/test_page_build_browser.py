@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from agree import FLOAT64, LIBREOFFICE, agree
 from labelsmooth.maths.trace import prepare, trace
 from labelsmooth.page.build import Preset, build, rows_shown
+from test_page_classifier import floor_of
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Any]
@@ -24,6 +26,7 @@ HOSTILE = ["</script><script>window.bad=1</script>", "<img src=x onerror=window.
 CASES = [(5, 2, 0.1, 1.0), (3, 5, 0.0, 1.0), (4, 10, 1.0, 3.0), (4, 3, 0.37, 100.0)]  # N, K, ε, scale
 BAD_ADDRESSES = ("e=7", "e=", "e=NaN", "k=1", "k=2000", "r=99", "z=1_2", "z=1_x!", "y=9_9_9_9_9_9", "w=9_once_0_0",
                  "w=0_constructor_0_0",
+                 "p=nothing", "n=9", "n=-1",
                  "f=5", "t=0", "s=-1", "d=nothing", "d=__proto__", "%E0%A4%A", "e=<script>")  # fmt: skip
 
 
@@ -245,13 +248,134 @@ def test_every_mistake_gives_itself_away(open_page: Open) -> None:
     assert "1/ln 10" in says(page, "mistake")
 
 
+# The classifier ------------------------------------------------------------------------------------------------------
+
+
+def classifier_of(torch: Any, points: Any, eps: float, noise: int, steps: int) -> tuple[Any, Any]:
+    """The weights that PyTorch's loss trains on the page's points, and softmax of the fresh points."""
+
+    def with_one(cloud: Any) -> Any:
+        x = torch.tensor([cloud["first"], cloud["second"]], dtype=torch.float64) / 100
+        return torch.cat([x, torch.ones(1, x.shape[1], dtype=torch.float64)]).T
+
+    x, y = with_one(points["train"]), torch.tensor(points["train"]["label"])
+    for n, k in points["wrong"][:noise]:
+        y[n] = k
+    weights = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
+    for _ in range(steps):
+        loss = torch.nn.functional.cross_entropy(x @ weights, y, label_smoothing=eps)
+        (slope,) = torch.autograd.grad(loss, weights)
+        weights = (weights - 0.5 * slope).detach().requires_grad_()
+    return weights.detach(), torch.softmax(with_one(points["fresh"]) @ weights, dim=1).detach()
+
+
+def test_the_classifier_trains_as_in_pytorch_and_is_judged_as_by_calibration(open_page: Open) -> None:
+    torch: Any = pytest.importorskip("torch")
+    from labelsmooth.calibration.bins import places
+    from labelsmooth.calibration.measures import ece
+    from labelsmooth.page.classifier import points
+
+    data, page = points(), open_page()
+    for eps, noise, steps in ((0.1, 0, 200), (0.25, 5, 100), (0.1, 2, 0)):
+        go(page, f"p=points&e={eps}&n={noise}&s={steps}")
+        cells = page.locator("#measures tbody tr").all_inner_texts()
+        for column, (seen, smoothing) in enumerate(
+            zip(page.evaluate("labelsmooth.both()"), (0.0, eps), strict=True), 1
+        ):
+            weights, p = classifier_of(torch, data, smoothing, noise, steps)
+            got = [seen["weights"][word] for word in ("first_weight", "second_weight", "bias")]
+            agree(got, weights, budget=FLOAT64, what="weights")
+            confidence, predicted = p.max(dim=1)
+            correct = (predicted == torch.tensor(data["fresh"]["label"])).numpy()
+            agree(seen["confidence"], confidence, budget=FLOAT64, what="confidence")
+            agree(seen["correct"], correct, budget=FLOAT64, what="whether a fresh point is right")
+            right = ece(seen["confidence"], correct)
+            agree(seen["ece"], right, budget=FLOAT64, what="calibration error")
+            agree([seen["ece_floor"], seen["floor_spread"]], floor_of(seen["confidence"]), budget=FLOAT64, what="floor")
+            hits = np.bincount(places(confidence.numpy(), 15, "width"), weights=correct, minlength=15)
+            agree(seen["bin_hits"], hits, budget=FLOAT64, what="right points in each bin")
+            bars = drawn(page, ".kept", "height")[11 * column - 11 : 11 * column]
+            agree(np.array(bars) / max(bars), hits[4:] / max(hits), budget=FLOAT64, what="bars")
+            shown = [row.split("\t")[column] for row in cells]
+            assert shown[:2] == [f"{100 * x:.0f}\N{NO-BREAK SPACE}%" for x in (correct.mean(), confidence.mean())]
+            assert shown[2].startswith(f"{right:.3f}\nby chance {seen['ece_floor']:.3f} ±")  # no bare number
+
+
+def test_the_shades_begin_where_the_classifier_is_as_sure_as_they_say(open_page: Open) -> None:
+    page = open_page(hash_="p=points&s=100")
+    models, shades = page.evaluate("labelsmooth.both()"), drawn(page, "polygon", "points")
+    edges = [drawn(page, ".map", name) for name in ("x", "y", "width")]
+    for shade, (model, level, k) in zip(shades, product((0, 1), (0.5, 0.7, 0.9, 0.99), (0, 1, 2)), strict=True):
+        left, top, size = (edge[model] for edge in edges)
+        at = np.array([point.split(",") for point in shade.split()], float).reshape(-1, 2)
+        inner = ((at > [left + 1, top + 1]) & (at < [left + size - 1, top + size - 1])).all(axis=1)  # not the frame
+        x = (2 * (at[inner] - [left, top]) / size - 1) * [3.1, -3.1]
+        first, second, bias = (models[model]["weights"][w] for w in ("first_weight", "second_weight", "bias"))
+        p = trace(x @ [first, second] + bias, np.zeros(len(x), int)).softmax[:, k] if len(x) else np.array([])
+        assert np.abs(p - level).max(initial=0) < 0.02, (model, level, k)
+
+
+def drawn(page: Any, what: str, name: str) -> list[Any]:
+    """An attribute of each such element of the classifier's figure; numbers as numbers."""
+    values = page.locator(f"#fig-points {what}").evaluate_all(f"(all) => all.map((e) => e.getAttribute('{name}'))")
+    return values if name == "points" else [float(x) for x in values]
+
+
+def test_wrong_labels_humble_a_model_that_was_too_sure(open_page: Open) -> None:
+    """What the tab is there to show: at first smoothing helps, and with a sixth of the labels wrong it overdoes it."""
+    page = open_page(hash_="p=points&m=predict")
+    assert not page.locator("#steps").is_visible()
+    page.get_by_label("that of ε = 0.1").check()
+    page.locator("#ask-points button").click()
+    assert page.locator("#reply-points").inner_text().startswith("Yes")
+    assert page.locator("#steps").is_visible()
+    assert "0.132 for hard labels" in page.locator("#reply-points").inner_text()
+    first, then = says(page, "points").split(". Smoothed")
+    assert first.endswith(
+        "promise 96\N{NO-BREAK SPACE}% on fresh points and are right in 84\N{NO-BREAK SPACE}%: too sure"
+    )
+    assert "as sure as they should be" in then
+    page.locator("#noise").fill("4")
+    first, then = says(page, "points").split(". Smoothed")
+    assert first.endswith("as sure as they should be")
+    assert "not sure enough" in then
+    assert page.locator("#fig-points .false").count() == 2 * 4
+    go(page, "p=points&m=predict&n=4")
+    assert page.locator("#ask-points legend").inner_text().startswith("With 4 of 24 labels wrong")
+
+
+def test_the_classifier_waits_for_its_slider_to_rest_and_says_so(open_page: Open) -> None:
+    page = open_page(hash_="p=points")
+    page.locator("#fig-points").scroll_into_view_if_needed()
+    before = says(page, "points")
+    state = """async (last) => { const slider = document.getElementById("noise");
+      for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame); // until the page knows what is in view
+      for (let n = 1; n <= last; n++) { slider.value = n; slider.dispatchEvent(new Event("input", { bubbles: true })); }
+      const figure = document.getElementById("fig-points");
+      return [figure.className, figure.getAttribute("aria-busy"), document.getElementById("noise-out").textContent]; }"""
+    assert page.evaluate(state, 8) == ["fig waiting", "true", "8 of 24"]
+    page.wait_for_selector("#fig-points:not(.waiting)")
+    assert says(page, "points") != before
+    assert page.locator("#fig-points").get_attribute("aria-busy") == "false"
+
+
+def test_tabs_are_worked_by_arrow_keys(open_page: Open) -> None:
+    page = open_page()
+    for key, name in (("ArrowRight", "points"), ("ArrowRight", "row"), ("End", "points"), ("Home", "row")):
+        page.locator("[role=tab][aria-selected=true]").focus()
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.id") == f"tab-{name}"
+        assert page.locator("[role=tab][aria-selected=true]").get_attribute("id") == f"tab-{name}"
+        assert page.locator("[role=tabpanel]:visible").get_attribute("aria-labelledby") == f"tab-{name}"
+
+
 # Controls ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_control_is_reached_by_tab_and_moved_by_keys(open_page: Open) -> None:
     page = open_page()
     every = page.evaluate("""() => [...document.querySelectorAll('input, select, button, summary, [tabindex]')]
-      .filter((e) => e.checkVisibility() && !(e.type === 'radio' && !e.checked))
+      .filter((e) => e.checkVisibility() && e.tabIndex >= 0 && !(e.type === 'radio' && !e.checked))
       .map((e, i) => { e.dataset.stop = i; return i; }).length""")
     reached = set()
     for _ in range(every + 2):
@@ -270,6 +394,7 @@ def test_every_control_is_reached_by_tab_and_moved_by_keys(open_page: Open) -> N
         "#wrong-base": ("ArrowDown", "wrong"),
         "#wrong-sum": ("ArrowDown", "wrong"), "#families input:checked": ("ArrowRight", "family"),
         "#table input >> nth=3": ("7", "logits"), "#table select >> nth=2": ("ArrowDown", "labels"),
+        "#tab-row": ("ArrowRight", "tab"), "#noise": ("ArrowRight", "noise"), "#tab-points": ("Home", "tab"),
         "#predict": ("Space", "predict"), "#reset": ("Enter", "eps"), "#preset": ("ArrowDown", "preset"),
     }  # fmt: skip
     for control, (key, part) in moves.items():
@@ -356,6 +481,8 @@ def test_a_link_opens_the_page_as_it_stands(open_page: Open) -> None:
     page.select_option("#wrong-base", "1")
     page.locator("#temperature").fill("0.3")
     page.locator("#time").fill("40")
+    page.click("#tab-points")
+    page.locator("#noise").fill("3")
     page.click("#copy")
     link = page.evaluate("location.hash")
     other = open_page(hash_=link[1:])
@@ -405,12 +532,20 @@ def test_the_policy_stops_a_script_and_a_request_that_were_smuggled_in(
     page.close()
 
 
-@pytest.mark.parametrize(("scheme", "hash_"), [("light", ""), ("dark", "m=predict")])
+@pytest.mark.parametrize(("scheme", "hash_"), [("light", "n=4"), ("dark", "n=4&m=predict")])
 def test_axe_finds_nothing(scheme: str, hash_: str, open_page: Open) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = open_page(hash_=hash_, color_scheme=scheme)
-    found = axe.Axe().run(page).response["violations"]
-    assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
+
+    def found(part: str | None = None) -> list[tuple[str, str]]:
+        return [(v["id"], v["nodes"][0]["html"]) for v in axe.Axe().run(page, context=part).response["violations"]]
+
+    assert found() == []
+    page.click("#tab-points")
+    assert found("[data-panel=train]") == []
+    if "predict" in hash_:
+        page.click("#ask-points button")
+        assert found("[data-panel=train]") == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -436,7 +571,7 @@ def test_nothing_sticks_out_on_any_screen(width: int, open_page: Open, tmp_path:
     path = tmp_path / "wide.html"
     z = np.random.default_rng(0).normal(size=(12, 100))
     path.write_text(build([preset("mine", z, np.arange(12))]), encoding="utf-8")
-    for one in ({}, {"path": path}):
+    for one in ({"hash_": "p=points"}, {"path": path}):
         page = open_page(viewport={"width": width, "height": 700}, **one)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         if width == 3840:
@@ -444,9 +579,11 @@ def test_nothing_sticks_out_on_any_screen(width: int, open_page: Open, tmp_path:
 
 
 def test_the_printed_page_is_a_handout(open_page: Open) -> None:
-    page = open_page(color_scheme="dark")
+    page = open_page(color_scheme="dark", hash_="p=points")
     page.emulate_media(media="print")
     assert not page.locator(".setup").is_visible()
+    assert not page.get_by_role("tab").first.is_visible()
+    assert page.locator("#says-points").is_visible()
     assert not page.locator("#play").is_visible()
     assert page.locator("#says-stop").is_visible()
     assert page.evaluate("getComputedStyle(document.querySelector('.panel')).backgroundColor") == "rgb(255, 255, 255)"

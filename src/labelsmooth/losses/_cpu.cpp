@@ -2,9 +2,9 @@
 //
 // What shaped it:
 // - Memory decides. The forward reads the logits once, block by block. Exponentials are taken against a shift: the maximum
-//   of the first block, which is small. A later block is swept once, its own maximum beside its sums, and only where that
-//   lies FAR above the shift is it swept again, against itself, and what was summed before rescaled. The backward reads
-//   once and writes once. In one call the second read of a row comes from the cache.
+//   of the first few logits. A block is swept once, its own maximum beside its sums, and only where that lies FAR above the
+//   shift is it swept again, against its own maximum, and what was summed before rescaled. The backward reads once and
+//   writes once. In one call the exponentials are kept, a row of them in the cache, and computed once.
 // - Logits are summed in float (float64 ones in double): inside a block in the lanes of vectors, across blocks in double.
 //   Saved are the shift m and s = sum of exp(z - m), not log-sum-exp: p = exp(z - m)/s is then as exact for
 //   logits near 10,000 as for logits near 0.
@@ -22,6 +22,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__AVX2__)
@@ -75,7 +76,7 @@ struct LabelsmoothJob {
     double softcap;            // c: the logits are c*tanh(z/c); 0 for none
 };
 
-typedef int64_t (*LabelsmoothRows)(const LabelsmoothJob *, int64_t first, int64_t last);
+typedef int64_t (*LabelsmoothRows)(const LabelsmoothJob *, int64_t first, int64_t last, void *scratch);
 
 namespace {
 namespace LABELSMOOTH_PATH {
@@ -147,6 +148,7 @@ template <> struct Number<float> {
     [[maybe_unused]] static constexpr int32_t ONE = 0x3f800000;
     static constexpr float LOWEST = -87.33654f;      // log of the smallest normal number
     static constexpr float MAGIC = 12582912.0f;      // 1.5 * 2^23: adding it rounds to an integer
+    [[maybe_unused]] static constexpr int32_t NO_POWER = 0x4b400000 - 126;  // the bits of MAGIC - 126
     static constexpr float LN2_HI = 0.693145751953125f;  // 16 bits: times an exponent it is exact, also without FMA
     static constexpr float LN2_LO = 1.42860682030941723e-6f;
     // exp(r) = 1 + r + r^2*(...) for |r| <= ln(2)/2, fitted for the smallest largest relative error: 3.1e-9.
@@ -168,6 +170,7 @@ template <> struct Number<double> {
     [[maybe_unused]] static constexpr int64_t ONE = 0x3ff0000000000000;
     static constexpr double LOWEST = -708.3964185322641;
     static constexpr double MAGIC = 6755399441055744.0;  // 1.5 * 2^52
+    [[maybe_unused]] static constexpr int64_t NO_POWER = 0x4338000000000000 - 1022;
     static constexpr double LN2_HI = 0x1.62e42fee00000p-1;
     static constexpr double LN2_LO = 0x1.a39ef35793c76p-33;
     // Taylor's terms to r^13: what is left out is below 5e-18 of the sum.
@@ -180,8 +183,14 @@ template <> struct Number<double> {
     }
 };
 
-// e*2^n where x >= the lowest argument or NaN, 0 where it is below; t = n + MAGIC.
-template <class T>
+// What an exponential must do at the edges; the less, the quicker.
+// EXACT: NaN stays NaN, and what would not be a normal number is 0. FINITE: no argument is NaN, and what is below twice
+// the smallest normal number is 0. ROUNDED: the same for what is about to be rounded to half precision. SUMMED: for sums
+// whose arguments are looked at elsewhere; of NaN anything, and something tiny instead of 0.
+enum Edges { EXACT, FINITE, ROUNDED, SUMMED };
+
+// e*2^n as `EDGES` asks; t = n + MAGIC.
+template <class T, Edges EDGES>
 INLINE typename Number<T>::V power(typename Number<T>::V e, typename Number<T>::V n, typename Number<T>::V t,
                                    typename Number<T>::V x) {
     typedef Number<T> N;
@@ -190,17 +199,22 @@ INLINE typename Number<T>::V power(typename Number<T>::V e, typename Number<T>::
     (void)t;
     if constexpr (sizeof(T) == 4) {
         const __mmask16 in = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(N::LOWEST), _CMP_NLT_UQ);
+        if (EDGES == SUMMED) return (V)_mm512_scalef_ps((__m512)e, (__m512)n);
         return (V)_mm512_maskz_scalef_ps(in, (__m512)e, (__m512)n);
     } else {
         const __mmask8 in = _mm512_cmp_pd_mask((__m512d)x, _mm512_set1_pd(N::LOWEST), _CMP_NLT_UQ);
+        if (EDGES == SUMMED) return (V)_mm512_scalef_pd((__m512d)e, (__m512d)n);
         return (V)_mm512_maskz_scalef_pd(in, (__m512d)e, (__m512d)n);
     }
 #else
     (void)n;
     typedef typename N::I I;
-    // Multiplied and not added to the exponent: whatever stands in t, NaN stays NaN.
-    e = e * bits<V>((bits<I>(t) << N::MANTISSA) + N::ONE);
-    return bits<V>(bits<I>(e) & ~bits<I>(x < N::LOWEST));
+    if (EDGES == EXACT) {  // multiplied and not added to the exponent: whatever stands in t, NaN stays NaN
+        e = e * bits<V>((bits<I>(t) << N::MANTISSA) + N::ONE);
+        return bits<V>(bits<I>(e) & ~bits<I>(x < N::LOWEST));
+    }
+    const I result = bits<I>(e) + (bits<I>(t) << N::MANTISSA);
+    return bits<V>(EDGES != SUMMED ? result & bits<I>(bits<I>(t) > N::NO_POWER) : result);
 #endif
 }
 
@@ -208,11 +222,12 @@ INLINE typename Number<T>::V power(typename Number<T>::V e, typename Number<T>::
 // machine computes slowly and no gradient needs; NaN for NaN.
 //
 // Of W vectors at once, step by step: each step waits for the one before, and a processor sees only so far ahead.
-template <class T, int W>
+template <class T, int W, Edges EDGES = EXACT>
 INLINE void exponentials(typename Number<T>::V *x) {
     typedef Number<T> N;
     typedef typename N::V V;
     V t[W], n[W], r[W], e[W];
+    if (EDGES == SUMMED) EACH x[i] = larger(x[i], V{} + N::LOWEST);
     EACH t[i] = x[i] * (T)1.4426950408889634074 + N::MAGIC;
     EACH n[i] = t[i] - N::MAGIC;
     EACH r[i] = x[i] - n[i] * N::LN2_HI;
@@ -220,7 +235,7 @@ INLINE void exponentials(typename Number<T>::V *x) {
     N::template tail<W>(r, e);
     EACH e[i] = e[i] * r[i] + (T)1;
     EACH e[i] = e[i] * r[i] + (T)1;
-    EACH x[i] = power<T>(e[i], n[i], t[i], x[i]);
+    EACH x[i] = power<T, EDGES>(e[i], n[i], t[i], x[i]);
 }
 template <class T>
 INLINE typename Number<T>::V exponential(typename Number<T>::V x) {
@@ -230,29 +245,40 @@ INLINE typename Number<T>::V exponential(typename Number<T>::V x) {
 
 // The same for x that was widened from half precision, within 2e-6 of the value down to where the result is a normal number,
 // and 2e-7 for x > -10: 2^y = 2^n*2^f with a polynomial shorter by a term and a product rounded once for two parts of ln 2.
-template <int W>
+template <int W, Edges EDGES = EXACT>
 INLINE void exponentials_of_half(F *x) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     typedef Number<float> N;
     const float log2e = 1.44269504088896341f;
     F t[W], n[W], f[W], e[W];
+    if (EDGES == SUMMED) EACH x[i] = larger(x[i], F{} + N::LOWEST);
     EACH t[i] = x[i] * log2e + N::MAGIC;
     EACH n[i] = t[i] - N::MAGIC;
     EACH f[i] = x[i] * log2e - n[i];
-    EACH e[i] = f[i] * 0.00132647352316f + 0.00967151753483f;
-    EACH e[i] = e[i] * f[i] + 0.0555073376914f;
-    EACH e[i] = e[i] * f[i] + 0.240222420114f;
-    EACH e[i] = e[i] * f[i] + 0.693146977557f;
+    if (EDGES == ROUNDED) {  // within 3e-6; half precision has 5e-4
+        EACH e[i] = f[i] * 0.00958285294f + 0.0559064262f;
+        EACH e[i] = e[i] * f[i] + 0.240240991f;
+        EACH e[i] = e[i] * f[i] + 0.693124175f;
+    } else {
+        EACH e[i] = f[i] * 0.00132647352316f + 0.00967151753483f;
+        EACH e[i] = e[i] * f[i] + 0.0555073376914f;
+        EACH e[i] = e[i] * f[i] + 0.240222420114f;
+        EACH e[i] = e[i] * f[i] + 0.693146977557f;
+    }
     EACH e[i] = e[i] * f[i] + 1.0f;
 #if defined(__AVX512F__)
-    EACH x[i] = power<float>(e[i], n[i], t[i], x[i]);
+    EACH x[i] = power<float, EDGES>(e[i], n[i], t[i], x[i]);
 #else
+    if (EDGES != EXACT) {
+        EACH x[i] = power<float, EDGES>(e[i], n[i], t[i], x[i]);
+        return;
+    }
     // Added to the exponent: a NaN that was widened has zeros in the bits that t << 23 keeps, and stays NaN.
     EACH e[i] = bits<F>(bits<FI>(e[i]) + (bits<FI>(t[i]) << N::MANTISSA));
     EACH x[i] = bits<F>(bits<FI>(e[i]) & ~bits<FI>(x[i] < N::LOWEST));
 #endif
 #else
-    exponentials<float, W>(x);  // without FMA x*log2(e) would be rounded before n is taken from it
+    exponentials<float, W, EDGES>(x);  // without FMA x*log2(e) would be rounded before n is taken from it
 #endif
 }
 
@@ -338,8 +364,8 @@ INLINE void past_caches(void *p, V v) { memcpy(p, &v, sizeof v); }
 
 // Dtypes of logits: how a vector of them is read as numbers and written back ------------------------------------------
 //
-// get2 and put2 take two vectors that lie next to each other, in whatever order suits: the same for both. put2 is for
-// numbers that are not NaN.
+// get2 and put2 take two vectors that lie next to each other, in whatever order suits: the same for both. put2 and
+// put2_in_order are for numbers that are not NaN.
 
 template <class T>
 struct Plain {
@@ -348,11 +374,13 @@ struct Plain {
     typedef typename Number<T>::V V;
     static INLINE V get(const T *p) { return load<V>(p); }
     static INLINE void put(T *p, V v) { memcpy(p, &v, sizeof v); }
+    static constexpr bool IN_ORDER = true;
     static INLINE void get2(const T *p, V *v) { v[0] = get(p), v[1] = get(p + Number<T>::LANES); }
     static INLINE void put2(T *p, V v0, V v1) { put(p, v0), put(p + Number<T>::LANES, v1); }
+    static INLINE void put2_in_order(T *p, V v0, V v1) { put2(p, v0, v1); }
     static INLINE void put2_past(T *p, V v0, V v1) { past_caches(p, v0), past_caches(p + Number<T>::LANES, v1); }
-    template <int W>
-    static INLINE void exps(V *x) { exponentials<T, W>(x); }
+    template <int W, Edges EDGES = EXACT>
+    static INLINE void exps(V *x) { exponentials<T, W, EDGES>(x); }
 };
 typedef Plain<float> Float32;
 typedef Plain<double> Float64;
@@ -374,6 +402,7 @@ struct BFloat16 {
         memcpy(p, &h, sizeof h);
     }
     // The halves of 32-bit words, which are every other logit: nothing has to be moved from lane to lane.
+    static constexpr bool IN_ORDER = false;
     static INLINE void get2(const uint16_t *p, F *v) {
         const FU words = load<FU>(p);
         v[0] = bits<F>(words << 16), v[1] = bits<F>(words & 0xffff0000u);
@@ -387,8 +416,19 @@ struct BFloat16 {
         memcpy(p, &words, sizeof words);
     }
     static INLINE void put2_past(uint16_t *p, F v0, F v1) { past_caches(p, halves(v0, v1)); }
-    template <int W>
-    static INLINE void exps(F *x) { exponentials_of_half<W>(x); }
+    static INLINE void put2_in_order(uint16_t *p, F v0, F v1) {
+        const FU u0 = bits<FU>(v0), u1 = bits<FU>(v1);
+        const FU high0 = (u0 + ((u0 >> 16 & 1) + 0x7fff)) >> 16, high1 = (u1 + ((u1 >> 16 & 1) + 0x7fff)) >> 16;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+        const __m256i mixed = _mm256_packus_epi32((__m256i)high0, (__m256i)high1);
+        _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(mixed, 0xd8));
+#else
+        const H h[2] = {__builtin_convertvector(high0, H), __builtin_convertvector(high1, H)};
+        memcpy(p, h, sizeof h);
+#endif
+    }
+    template <int W, Edges EDGES = EXACT>
+    static INLINE void exps(F *x) { exponentials_of_half<W, EDGES>(x); }
 };
 
 struct Float16 {
@@ -430,14 +470,16 @@ struct Float16 {
         const H h = rounded(v);
         memcpy(p, &h, sizeof h);
     }
+    static constexpr bool IN_ORDER = true;
     static INLINE void get2(const uint16_t *p, F *v) { v[0] = get(p), v[1] = get(p + WIDTH / 4); }
     static INLINE void put2(uint16_t *p, F v0, F v1) { put(p, v0), put(p + WIDTH / 4, v1); }
+    static INLINE void put2_in_order(uint16_t *p, F v0, F v1) { put2(p, v0, v1); }
     static INLINE void put2_past(uint16_t *p, F v0, F v1) {
         const H h[2] = {rounded(v0), rounded(v1)};
         past_caches(p, load<FU>(h));
     }
-    template <int W>
-    static INLINE void exps(F *x) { exponentials_of_half<W>(x); }
+    template <int W, Edges EDGES = EXACT>
+    static INLINE void exps(F *x) { exponentials_of_half<W, EDGES>(x); }
 };
 
 template <class X>
@@ -452,6 +494,12 @@ INLINE typename X::V get_some(const typename X::Store *p, int64_t count, typenam
 #if defined(__AVX512F__)
     if constexpr (sizeof(typename X::Store) == 4)
         return (F)_mm512_mask_loadu_ps(_mm512_set1_ps((float)fill), (__mmask16)((1u << count) - 1), p);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(typename X::Store) == 4) {
+        static const int32_t first[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+        const __m256i in = _mm256_loadu_si256((const __m256i *)(first + 8 - count));
+        return (F)_mm256_blendv_ps(_mm256_set1_ps((float)fill), _mm256_maskload_ps(p, in), _mm256_castsi256_ps(in));
+    }
 #endif
     constexpr int LANES = Number<typename X::Sum>::LANES;
     typename X::Store buffer[LANES] = {};
@@ -539,7 +587,7 @@ enum Kind { UNIFORM, PRIOR, GENERAL };
 
 constexpr int W = 4;             // vectors at a time: more wait in too few registers
 constexpr int64_t BLOCK = 2048;  // classes whose logits stay in the first cache where they are swept twice
-constexpr int64_t FIRST = 256;   // of them in the first block, which is swept twice
+constexpr int64_t FIRST = 256;   // of the first block, whose largest is the first shift
 constexpr int FAR = 32;          // as far above the shift as a logit may lie: sums of exp(32) are far from overflow
 
 constexpr int64_t PAST_CACHES = 4 << 20;  // bytes of a gradient from which it may be written past the caches
@@ -582,8 +630,13 @@ struct Sweep {
     double s, label_mass, label_linear, spread_mass, spread_linear, top;
 };
 
-template <class X, Kind KIND>
-INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t from, int64_t to, typename X::Sum shift) {
+// With KEEP the exponentials are kept, in the order of get2 as far as it reads, for a gradient that does not compute them
+// again.
+template <class X, Kind KIND, bool KEEP>
+INLINE Sweep sweep(
+    const Row<typename X::Sum> &row, int64_t classes, int64_t from, int64_t to, typename X::Sum shift,
+    [[maybe_unused]] typename X::Sum *kept
+) {
     typedef typename X::Sum T;
     typedef typename Number<T>::V V;
     typedef Mass<X> M;
@@ -600,14 +653,16 @@ INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t fro
             EACH d[i] -= shift;
             EACH top0 = larger(d[i], top0);
             EACH linear0 += d[i];
-            X::template exps<W>(d);
+            X::template exps<W, KEEP ? FINITE : SUMMED>(d);
+            if (KEEP) EACH Plain<T>::put(kept + k + i * LANES, d[i]);
             for (int i = 0; i < W; i += 2) sum0 += d[i], sum1 += d[i + 1];
         }
         for (; k < to; k += LANES) {
             int64_t count = to - k < LANES ? to - k : LANES;
             V d = (count == LANES ? X::get(z + k) : get_some<X>(z + k, count, -(T)INFINITY)) - shift;
-            top0 = larger(d, top0);
-            sum0 += exp_of<X>(d);
+            const V e = exp_of<X>(d);
+            if (KEEP) Plain<T>::put(kept + k, e);
+            top0 = larger(d, top0), sum0 += e;
             for (int64_t i = count; i < LANES; i++) d[i] = 0;
             linear0 += d;
         }
@@ -623,15 +678,16 @@ INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t fro
                 linear0 += load<V>(v + k + i * LANES) * d[i];
                 linear1 += load<V>(v + k + (i + 1) * LANES) * d[i + 1];
             }
-            X::template exps<W>(d);
+            X::template exps<W, KEEP ? FINITE : SUMMED>(d);
+            if (KEEP) EACH Plain<T>::put(kept + k + i * LANES, d[i]);
             for (int i = 0; i < W; i += 2) sum0 += d[i], sum1 += d[i + 1];
         }
         for (; k < to; k += LANES) {
             int64_t count = to - k < LANES ? to - k : LANES;
-            const V d = M::z(row, z, k, count) - shift, mass = M::some(v + k, count);
-            top0 = larger(d, top0);
+            const V d = M::z(row, z, k, count) - shift, mass = M::some(v + k, count), e = exp_of<X>(d);
+            if (KEEP) Plain<T>::put(kept + k, e);
+            top0 = larger(d, top0), sum0 += e;
             mass0 += mass, linear0 += M::times(mass, d);
-            sum0 += exp_of<X>(d);
         }
         double linear = sum(linear0 + linear1);
         if (linear != linear) {  // most likely 0*-inf, which counts as 0
@@ -642,7 +698,7 @@ INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t fro
             }
             linear = sum(linear0);
         }
-        return {sum(sum0 + sum1), 0, 0, sum(mass0), linear, (double)largest(top0)};
+        return {linear != linear ? NAN : sum(sum0 + sum1), 0, 0, sum(mass0), linear, (double)largest(top0)};
     } else {
         const T uniform = (T)(1.0 / classes);
         for (; k < to; k += LANES) {
@@ -659,34 +715,34 @@ INLINE Sweep sweep(const Row<typename X::Sum> &row, int64_t classes, int64_t fro
         }
         return {sum(sum0), sum(mass1), sum(linear1), sum(mass0), sum(linear0), (double)largest(top0)};
     }
-    return {sum(sum0 + sum1), 0, 0, (double)(to - from), sum(linear0 + linear1), (double)largest(top0)};
+    const double linear = sum(linear0 + linear1);
+    return {linear != linear ? NAN : sum(sum0 + sum1), 0, 0, (double)(to - from), linear, (double)largest(top0)};
 }
 
-template <class X, Kind KIND>
-INLINE Totals totals(const Row<typename X::Sum> &row, int64_t classes) {
+template <class X, Kind KIND, bool KEEP>
+INLINE Totals totals(const Row<typename X::Sum> &row, int64_t classes, typename X::Sum *kept) {
     typedef typename X::Sum T;
     typedef typename Number<T>::V V;
     constexpr int LANES = Number<T>::LANES;
     const typename X::Store *z = (const typename X::Store *)row.logits;
-    T m = -(T)INFINITY;
+    T m = largest_of<X, KIND>(row, 0, classes < FIRST ? classes : FIRST);
     Totals t = {};
     for (int64_t from = 0, to; from < classes; from = to) {
-        to = from ? from + BLOCK : FIRST;
-        if (to > classes) to = classes;
-        Sweep now = {};
-        now.top = INFINITY;
-        if (m != -(T)INFINITY) now = sweep<X, KIND>(row, classes, from, to, m);
-        if (now.top > FAR) {
-            const T top = largest_of<X, KIND>(row, from, to);
-            if (top > m) {
-                const double up = (double)top - (double)m;
-                if (t.s != 0) t.s *= exp(-up);  // NaN stays
-                if (m != -(T)INFINITY)  // what was summed against the old shift; logits of -inf need no moving
-                    t.spread_linear -= t.spread_mass * up, t.label_linear -= t.label_mass * up;
-                m = top;
-            }
+        to = from + BLOCK < classes ? from + BLOCK : classes;
+        Sweep now;
+        for (;;) {
             // Where all logits so far are -inf their exponentials are 0 and not NaN; a NaN among them is still seen.
-            now = sweep<X, KIND>(row, classes, from, to, m == -(T)INFINITY ? (T)0 : m);
+            const bool none = m == -(T)INFINITY;
+            now = sweep<X, KIND, KEEP>(row, classes, from, to, none ? (T)0 : m, kept);
+            if (!(now.top > (none ? -INFINITY : FAR))) break;
+            const T top = largest_of<X, KIND>(row, from, to);
+            const double up = (double)top - (double)m;
+            if (t.s != 0) t.s *= exp(-up);  // NaN stays
+            if (KEEP)
+                for (int64_t k = 0; k < from; k++) kept[k] *= (T)exp(-up);
+            if (!none)  // what was summed against the old shift; logits of -inf need no moving
+                t.spread_linear -= t.spread_mass * up, t.label_linear -= t.label_mass * up;
+            m = top;
         }
         t.s += now.s;
         t.spread_mass += now.spread_mass, t.spread_linear += now.spread_linear;
@@ -724,13 +780,52 @@ INLINE double loss_of(const Row<T> &row, const Totals &t, double z_loss, double 
     return loss;
 }
 
+// gradient = factor*e - v*b from exponentials that were kept; without a prior v is 1. All of it is finite.
+template <class X, Kind KIND>
+INLINE void gradient_from(
+    const typename X::Sum *kept, const typename X::Sum *prior, typename X::Store *g, int64_t classes, typename X::Sum factor,
+    typename X::Sum b, bool past
+) {
+    (void)past;  // by portable code
+    typedef typename X::Sum T;
+    typedef typename Number<T>::V V;
+    constexpr int LANES = Number<T>::LANES;
+    constexpr bool IN_ORDER = KIND == PRIOR || X::IN_ORDER;
+    const int64_t whole = classes - classes % (W * LANES);  // from here on the sweep read vector by vector
+    auto at = [&](int64_t k) __attribute__((always_inline)) {
+        const V less = KIND == PRIOR ? load<V>(prior + k) * b : V{} + b;
+        return load<V>(kept + k) * factor - less;
+    };
+    int64_t k = 0;
+#if defined(__AVX2__)
+    if (past && KIND == UNIFORM) {
+        // Those stores begin at a whole line. What is kept in pairs has to stay in them.
+        const int64_t head = (int64_t)(-(intptr_t)g & (WIDTH - 1)) / (int64_t)sizeof(typename X::Store);
+        if (head <= whole && (IN_ORDER || head == 0)) {
+            for (; k < head; k += LANES) put_some<X>(g + k, at(k), head - k < LANES ? head - k : LANES);
+            for (k = head; k + 2 * LANES <= whole; k += 2 * LANES) X::put2_past(g + k, at(k), at(k + LANES));
+        }
+    }
+#endif
+    for (; k + 2 * LANES <= whole; k += 2 * LANES) {
+        if (KIND == PRIOR) X::put2_in_order(g + k, at(k), at(k + LANES));
+        else X::put2(g + k, at(k), at(k + LANES));
+    }
+    for (; k < classes; k += LANES) {
+        int64_t count = classes - k < LANES ? classes - k : LANES;
+        const V less = KIND == PRIOR ? Mass<X>::some(prior + k, count) * b : V{} + b;
+        const V v = load<V>(kept + k) * factor - less;
+        if (count == LANES) X::put(g + k, v);
+        else put_some<X>(g + k, v, count);
+    }
+}
+
 // gradient = up*(total*p - c)
 template <class X, Kind KIND>
 INLINE void gradient_of(
     const Row<typename X::Sum> &row, typename X::Store *g, int64_t classes, int64_t all, double m_, double s, double total,
-    double up, bool past
+    double up, bool past, const typename X::Sum *kept
 ) {
-    (void)past;  // by portable code
     typedef typename X::Sum T;
     typedef typename Number<T>::V V;
     typedef Mass<X> M;
@@ -752,31 +847,19 @@ INLINE void gradient_of(
         at_label = (T)(up * slope[0] * (total * p - row.a - (row.b != 0 ? row.b * v : 0)));
     }
     int64_t k = 0;
-    if (KIND == UNIFORM) {
-        const T less = (T)(up * row.b / all);
-        // With these finite no gradient is NaN: one among the logits would have made s NaN.
-        if (factor - factor == 0 && less - less == 0) {
-#if defined(__AVX2__)
-            if (past) {
-                int64_t head = (int64_t)(-(intptr_t)g & (WIDTH - 1)) / (int64_t)sizeof(typename X::Store);  // to a whole line
-                if (head > classes) head = classes;
-                for (; k < head; k += LANES) {
-                    int64_t count = head - k < LANES ? head - k : LANES;
-                    V v = get_some<X>(z + k, count, -(T)INFINITY);
-                    put_some<X>(g + k, exp_of<X>(v - m) * factor - less, count);
-                }
-                for (k = head; k + 2 * LANES <= classes; k += 2 * LANES) {
-                    V v[2];
-                    X::get2(z + k, v);
-                    X::put2_past(g + k, exp_of<X>(v[0] - m) * factor - less, exp_of<X>(v[1] - m) * factor - less);
-                }
-            }
-#endif
+    const T b = KIND == UNIFORM ? (T)(up * row.b / all) : (T)(up * row.b);
+    // With these finite no gradient is NaN: one among the logits would have made s NaN.
+    const bool finite = factor - factor == 0 && b - b == 0;
+    if (KIND != GENERAL && kept && finite && (KIND == UNIFORM || row.b != 0)) {
+        gradient_from<X, KIND>(kept, row.prior, g, classes, factor, b, past);
+    } else if (KIND == UNIFORM) {
+        const T less = b;
+        if (finite) {
             for (; k + W * LANES <= classes; k += W * LANES) {
                 V v[W];
                 for (int i = 0; i < W; i += 2) X::get2(z + k + i * LANES, v + i);
                 EACH v[i] -= m;
-                X::template exps<W>(v);
+                X::template exps<W, ROUNDED>(v);
                 EACH v[i] = v[i] * factor - less;
                 for (int i = 0; i < W; i += 2) X::put2(g + k + i * LANES, v[i], v[i + 1]);
             }
@@ -788,13 +871,13 @@ INLINE void gradient_of(
         }
     } else if (KIND == PRIOR) {
         const T *v = row.prior;
-        const T b = (T)(up * row.b);
-        if (row.b != 0) {  // else an infinite v would leave NaN
+        if (row.b != 0 && finite) {  // else an infinite v would leave NaN
             for (; k + W * LANES <= classes; k += W * LANES) {
                 V e[W];
                 EACH e[i] = X::get(z + k + i * LANES) - m;
-                X::template exps<W>(e);
-                EACH X::put(g + k + i * LANES, e[i] * factor - load<V>(v + k + i * LANES) * b);
+                X::template exps<W, ROUNDED>(e);
+                EACH e[i] = e[i] * factor - load<V>(v + k + i * LANES) * b;
+                for (int i = 0; i < W; i += 2) X::put2_in_order(g + k + i * LANES, e[i], e[i + 1]);
             }
         }
         for (; k < classes; k += LANES) {
@@ -805,7 +888,7 @@ INLINE void gradient_of(
             else put_some<X>(g + k, e, count);
         }
     } else {
-        const T a = (T)(up * row.a), b = (T)(up * row.b), uniform = (T)(1.0 / all);
+        const T a = (T)(up * row.a), uniform = (T)(1.0 / all);
         for (; k < classes; k += LANES) {
             int64_t count = classes - k < LANES ? classes - k : LANES;
             V v = exp_of<X>(M::z(row, z, k, count) - m) * factor;
@@ -827,14 +910,15 @@ INLINE void gradient_of(
     }
 }
 
-// Rows first..last-1. Returns the first row whose label is no class, or -1.
+// Rows first..last-1. Returns the first row whose label is no class, or -1. Where loss and gradient are wanted `scratch`
+// has room for the exponentials of a row; or null.
 template <class X, Kind KIND>
-int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
+int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last, void *scratch) {
     typedef typename X::Sum T;
     typedef typename X::Store S;
     const int64_t K = job->classes, all = job->all_classes;
     int64_t wrong = -1;
-    T *const stats = (T *)job->stats;
+    T *const stats = (T *)job->stats, *const kept = (T *)scratch;
     // Memory that is not about to be zeroed by the system, and that no cache will hold until it is read.
     const bool past = !job->fresh && job->gradient != job->logits && job->rows * K * (int64_t)sizeof(S) >= PAST_CACHES;
     for (int64_t r = first; r < last; r++) {
@@ -870,7 +954,7 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
         };
         double m, s, total;
         if (job->task != 1) {
-            const Totals t = totals<X, KIND>(row, K);
+            const Totals t = KIND != GENERAL && kept ? totals<X, KIND, true>(row, K, kept) : totals<X, KIND, false>(row, K, kept);
             ((T *)job->loss)[r] = (T)loss_of(row, t, job->z_loss, &total);
             m = t.m, s = t.s;
             stats[r] = (T)m, stats[job->rows + r] = (T)s, stats[2 * job->rows + r] = (T)total;
@@ -880,7 +964,7 @@ int64_t rows(const LabelsmoothJob *job, int64_t first, int64_t last) {
         if (job->task != 0) {
             double up = job->scale;
             if (job->grad_output) up *= ((const T *)job->grad_output)[r * job->grad_output_stride];
-            gradient_of<X, KIND>(row, g, K, all, m, s, total, up, past);
+            gradient_of<X, KIND>(row, g, K, all, m, s, total, up, past, kept);
         }
     }
     return wrong;
@@ -983,18 +1067,21 @@ struct Shared {
     const LabelsmoothJob *job;
     LabelsmoothRows run;
     int64_t chunk;
-    std::atomic<int64_t> next, wrong;
+    char *scratch;  // for each thread so many bytes
+    int64_t scratch_bytes;
+    std::atomic<int64_t> next, wrong, thread;
 };
 
 // Chunks are taken as threads get to them: two busy cores share unevenly.
 void work(void *data) {
     Shared *shared = (Shared *)data;
     const int64_t rows = shared->job->rows;
+    char *const scratch = shared->scratch ? shared->scratch + shared->thread.fetch_add(1) * shared->scratch_bytes : nullptr;
     for (;;) {
         int64_t first = shared->next.fetch_add(shared->chunk, std::memory_order_relaxed);
         if (first >= rows) return;
         int64_t last = first + shared->chunk < rows ? first + shared->chunk : rows;
-        int64_t wrong = shared->run(shared->job, first, last);
+        int64_t wrong = shared->run(shared->job, first, last, scratch);
         if (wrong < 0) continue;
         int64_t known = shared->wrong.load();
         while ((known < 0 || wrong < known) && !shared->wrong.compare_exchange_weak(known, wrong)) {
@@ -1004,6 +1091,7 @@ void work(void *data) {
 
 constexpr int64_t WORTH_A_THREAD = 1 << 16;  // logits: about 30 microseconds
 constexpr size_t HUGE_PAGE = 2 << 20;
+constexpr int64_t SCRATCH = 1 << 20;  // bytes of exponentials of a row
 
 // Fresh memory is faulted in page by page; huge pages make that 512 times rarer.
 void ask_for_huge_pages(void *p, size_t bytes) {
@@ -1113,15 +1201,21 @@ API int64_t labelsmooth_run(const LabelsmoothJob *given) {
     int64_t threads = job.rows * job.classes / WORTH_A_THREAD;
     threads = threads < job.threads ? threads : job.threads;
     threads = threads < job.rows ? threads : job.rows;
+    // Loss and gradient at once: each exponential is computed once where a row of them is small enough to stay in a cache.
+    const int64_t scratch_bytes = (job.classes + 64) * (doubles ? 8 : 4);
+    char *scratch = nullptr;
+    if (job.task == 2 && kind != 2 && scratch_bytes <= SCRATCH)
+        scratch = (char *)malloc((size_t)(scratch_bytes * (threads < 1 ? 1 : threads)));  // without it they are computed twice
     int64_t wrong;
     if (threads <= 1) {
-        wrong = run(&job, 0, job.rows);
+        wrong = run(&job, 0, job.rows, scratch);
     } else {
         const int64_t chunk = WORTH_A_THREAD / 4 / job.classes;
-        Shared shared = {&job, run, chunk < 1 ? 1 : chunk, {0}, {-1}};
+        Shared shared = {&job, run, chunk < 1 ? 1 : chunk, scratch, scratch_bytes, {0}, {-1}, {0}};
         run_on_threads(&shared, threads);
         wrong = shared.wrong.load();
     }
+    free(scratch);
     if (job.task != 1 && job.mean) doubles ? store_mean<double>(job, divisor) : store_mean<float>(job, divisor);
     return wrong;
 }

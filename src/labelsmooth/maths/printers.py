@@ -224,7 +224,7 @@ JS_LOOPS = {
 }
 JS_HEAD = """\
 // Printed from the chain by labelsmooth.maths.printers: do not edit.
-const many = (size, f) => Array.from({ length: size }, (_, i) => f(i));
+const many = (size, f) => { const out = []; for (let i = 0; i < size; i++) out.push(f(i)); return out; };
 const total = (size, f) => { let sum = 0; for (let i = 0; i < size; i++) sum += f(i); return sum; };
 const largest = (size, f) => { let top = -Infinity; for (let i = 0; i < size; i++) top = Math.max(top, f(i)); return top; };
 """

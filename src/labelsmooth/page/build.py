@@ -23,9 +23,10 @@ from labelsmooth.maths.mathml import equation
 from labelsmooth.maths.steps import chain
 from labelsmooth.maths.trace import Problem, Trace
 
+from . import classifier
 from .chains import SHOWN, WRONG_TARGETS, core, fits, loss, optimum
 
-SCRIPTS = ("state.js", "draw.js", "panels.js", "learn.js", "page.js")
+SCRIPTS = ("state.js", "draw.js", "panels.js", "learn.js", "points.js", "page.js")
 MOST_ROWS, MOST_CLASSES = 12, 100
 WORDS = ("target", "softmax", "log_softmax", "row_loss", "loss", "gradient")  # what panel 4 writes in three notations
 _TORCH = {
@@ -137,6 +138,7 @@ def _data(presets: Sequence[Preset], shown: Sequence[str]) -> dict[str, Any]:
         "wrong": [{"name": name, "says": FAMILIES[name].says} for name in WRONG_TARGETS],
         "torch": _TORCH,
         "words": WORDS,
+        "points": classifier.points(),
         "presets": [_preset(preset) for preset in presets],
     }
 

@@ -19,12 +19,14 @@ from labelsmooth.maths.expr import Named, above, absolute, exp, given, largest, 
 from labelsmooth.maths.printers import JS_HEAD, javascript_function
 from labelsmooth.maths.steps import chain
 
+from . import classifier
+from .classifier import rate
+
 SHOWN = ("uniform", "others")  # the targets one can switch between
 WRONG_TARGETS = ("uniform", "others", "unnormalised", "1/K for ε/K", "smoothed twice")
 LOGARITHMS = ("once", "missing", "twice")
 
 gap = given("gap", "g", "g", "", "by how much the label's logit exceeds the others, which are equal")
-rate = given("rate", "η", r"\eta", "", "learning rate")
 hot = given("temperature", "T", "T", "", "temperature: 1 leaves the logits as they are")
 ell = given("wrong_log", "ℓ̃", r"\tilde{\ell}", "nk", "what stands where ln p belongs")
 wrong = given("target", "q′", "q'", "nk", "the target, right or not")
@@ -109,6 +111,16 @@ def descent(family: Family) -> Chain:
     return _more(short, up, down, then)
 
 
+def predicted() -> Chain:
+    """The prediction alone."""
+    return needed(chain(), "softmax")
+
+
+def sloped() -> Chain:
+    """The gradient alone, of a prediction and a target that are at hand: the classifier asks for it thousands of times."""
+    return Chain(Case(), (chain()["gradient"],))
+
+
 def heated() -> Chain:
     """Softmax of the logits over a temperature."""
     top = step("heated_max", "m", "m", largest("k", z), "the row's largest logit")
@@ -168,6 +180,8 @@ def functions(shown: Iterable[str] = SHOWN) -> Iterator[tuple[str, Chain]]:
         yield f"logarithm_{kind}", logarithm(kind)
     yield "mistaken", mistaken()
     yield "compared", compared()
+    for on_points in (predicted, sloped, *classifier.CHAINS):
+        yield on_points.__name__, on_points()
 
 
 def core(shown: Iterable[str] = SHOWN) -> str:
@@ -179,7 +193,21 @@ def core(shown: Iterable[str] = SHOWN) -> str:
         for what in ("loss", "optimum", "alongGap", "descent", "target")
     )
     logs = f"  logarithm: {{ {', '.join(f'{kind}: logarithm_{kind}' for kind in LOGARITHMS)} }},\n"
-    return f"{JS_HEAD}{''.join(printed.values())}export const core = {{\n{by_family}{logs}  heated, mistaken, compared,\n}};\n"
+    single = ", ".join(name for name in printed if name.isalpha())
+    return (
+        f"{JS_HEAD}{_said_once(''.join(printed.values()))}export const core = {{\n{by_family}{logs}  {single},\n}};\n"
+    )
+
+
+def _said_once(code: str) -> str:
+    """Leave out a comment that a function before had: the targets share most of theirs, and the page is to stay small."""
+    said: set[str] = set()
+    kept = []
+    for line in code.splitlines(keepends=True):
+        if not line.lstrip().startswith("//") or line not in said:
+            kept.append(line)
+        said.add(line)
+    return "".join(kept)
 
 
 if __name__ == "__main__":

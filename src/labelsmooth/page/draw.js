@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 
 function make(tag, attributes = {}, ...children) {
-  const svg = /^(svg|g|rect|line|path|text|tspan|circle|polyline|defs|pattern|title)$/.test(tag);
+  const svg = /^(svg|g|rect|line|path|text|tspan|circle|polyline|polygon|defs|pattern|title)$/.test(tag);
   const element = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) if (value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : value);
   element.append(...children.filter((child) => child !== "" && child !== null && child !== undefined).map((child) => (child instanceof Node ? child : String(child))));
@@ -33,7 +33,7 @@ const short = (name, room) => (name.length <= room ? name : `${name.slice(0, Mat
 // Figures are drawn in units of a sixteenth of the page's letter size, so that their letters grow with the page's.
 const widths = new Map();
 let unit = 1;
-const FIGURES = ["hero", "target", "prediction", "loss", "push", "stop", "train", "heat"];
+const FIGURES = ["hero", "target", "prediction", "loss", "push", "stop", "train", "points", "heat"];
 
 function measure() {
   unit = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;

@@ -37,10 +37,14 @@ function drawTrain({ state, names, best, y, K }) {
     svg.append(text(x(t) + side, h(hard[t]) - 8, `ε = 0: ${number(hard[t], 2)}`, "model strong", anchor));
     if (state.eps > 0) svg.append(text(x(t) + side, h(smooth[t]) + (apart ? -9 : 20), `ε = ${trim(state.eps, 4)}: ${number(smooth[t], 2)}`, "label strong", anchor));
   });
+}
+
+// Both tabs of panel 7 stand at the same step.
+function drawSteps({ state: { time } }) {
   const slider = byId("time");
-  slider.value = placeOf(t);
-  slider.setAttribute("aria-valuetext", `${t} steps`);
-  byId("time-out").textContent = t.toLocaleString("en");
+  slider.value = placeOf(time);
+  slider.setAttribute("aria-valuetext", `${time} steps`);
+  byId("time-out").textContent = time.toLocaleString("en");
 }
 
 // The temperature at which the label has the probability that smoothing asks for: halving, as p falls while T rises.

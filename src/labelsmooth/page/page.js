@@ -3,17 +3,18 @@
 
 let state = readAddress(location.hash);
 let tableKey = "", writing = 0, playing = 0;
-const PANELS = { hero: drawHero, table: drawTable, target: drawTarget, prediction: drawPrediction, loss: drawLoss, push: drawPush, stop: drawStop, train: drawTrain, heat: drawHeat, mistakes: drawMistakes };
+const PANELS = { hero: drawHero, table: drawTable, target: drawTarget, prediction: drawPrediction, loss: drawLoss, push: drawPush, stop: drawStop, train: drawTraining, heat: drawHeat, mistakes: drawMistakes };
 const inView = new Set(Object.keys(PANELS)); // or nearly
 const late = new Set(); // panels that wait to be drawn
 let resting = 0;
 
-// Draws every panel. While a slider moves only what can be seen, and the rest when the hand rests or it is scrolled to: the
-// slider must not wait for it. What is drawn late may grow by a line and move what stands below it, so nothing else is late.
+// Draws every panel. While a slider moves only what can be seen and is quickly made, and the rest when the hand rests or it is
+// scrolled to: the slider must not wait for it. What is drawn late may grow by a line and move what stands below it, so nothing
+// else is late. A panel that would make a slider wait draws nothing and says false.
 function draw(sliding = false) {
   const view = evaluated(state);
   drawControls(view);
-  for (const [name, panel] of Object.entries(PANELS)) if (!sliding || inView.has(name)) { panel(view); late.delete(name); } else late.add(name);
+  for (const [name, panel] of Object.entries(PANELS)) if ((!sliding || inView.has(name)) && panel(view, sliding) !== false) late.delete(name); else late.add(name);
   clearTimeout(resting);
   if (late.size) resting = setTimeout(finish, 150);
 }
@@ -47,6 +48,26 @@ function change(how, sliding = false) {
 
 const slide = (how) => change(how, true);
 
+function drawTraining(view, sliding) {
+  drawSteps(view);
+  return view.state.tab === "points" ? drawPoints(view, sliding) : drawTrain(view);
+}
+
+const TABS = ["row", "points"];
+
+// Shows the part of panel 7 that is chosen, and its steps unless they would give away what is asked.
+function drawTabs() {
+  const shown = TABS.find((tab) => !byId(`part-${tab}`).hidden && state.tab === tab);
+  for (const tab of TABS) {
+    const own = tab === state.tab, button = byId(`tab-${tab}`);
+    button.setAttribute("aria-selected", own);
+    button.tabIndex = own ? 0 : -1;
+    byId(`part-${tab}`).hidden = !own;
+  }
+  byId("steps").hidden = byId(`part-${state.tab}`).querySelector(".answer").hidden;
+  if (!shown) measure();
+}
+
 function options(select, entries, chosen) {
   const key = JSON.stringify(entries);
   if (select.dataset.key !== key) {
@@ -71,6 +92,7 @@ function drawControls({ preset, K }) {
   heat.value = Math.log10(state.temperature);
   heat.setAttribute("aria-valuetext", `T = ${trim(state.temperature, 2)}`);
   byId("temperature-out").textContent = `T = ${trim(state.temperature, 2)}`;
+  drawTabs();
   for (const one of document.querySelectorAll("[data-family]")) one.hidden = Number(one.dataset.family) !== state.family;
   for (const one of document.querySelectorAll('input[name="family"]')) one.checked = Number(one.value) === state.family;
   byId("note").textContent = preset.note;
@@ -149,17 +171,20 @@ const QUESTIONS = {
   stop: { ask: ({ K }) => `How far does training want the right logit to lead the ${K - 1} others?`, choices: ({ best }) => [...new Set([1, best.optimum_gap, 10, Infinity])].sort((a, b) => a - b), words: (x) => (x === Infinity ? "without end" : number(x, 1)),
     right: ({ best }) => best.optimum_gap, after: ({ best }) => `The bottom of the bowl lies at ${number(best.optimum_gap)}.` },
   train: { ask: () => "After 2,000 steps without smoothing, does the lead still grow?", choices: () => [1, 0], words: (x) => (x ? "yes, ever more slowly" : "no, it has settled"), right: () => 1, after: () => "It grows like the logarithm of the steps." },
+  points: { ask: ({ state }) => `With ${state.noise || "none"} of ${TRAIN.label.length} labels wrong: on fresh points, whose calibration error is smaller?`, choices: () => [-1, 1, 0], words: (x, { state }) => (x ? (x < 0 ? "that of hard labels" : `that of ε = ${trim(state.eps, 4)}`) : "too near to say"),
+    right: (view) => nearer(view), after: (view) => `${both(view, Infinity).map((m, i) => `${m.ece.toFixed(3)} for ${i ? `ε = ${trim(view.state.eps, 4)}` : "hard labels"} (by chance ${byChance(m)})`).join(", ")}.` },
   heat: { ask: () => "Made equally unsure, which model still says which wrong class was nearly right?", choices: () => [0, 1, 2], words: (x) => ["one cooled by a temperature", "one trained with smoothing", "both"][x],
     right: () => 0, after: () => "Dividing keeps the order of the logits; smoothing trains the wrong ones to be equal." },
 };
 
-function drawQuestions() {
+function drawQuestions(names = Object.keys(QUESTIONS)) {
   const view = evaluated(state);
-  for (const [name, question] of Object.entries(QUESTIONS)) {
+  for (const name of names) {
+    const question = QUESTIONS[name];
     const ask = byId(`ask-${name}`), answer = ask.nextElementSibling;
     answer.hidden = state.predict;
     ask.replaceChildren();
-    if (!state.predict) continue;
+    if (!state.predict || (name === "points" && state.tab !== name)) continue; // its answer takes a training run
     const truth = question.right(view);
     const reply = make("p", { role: "status" });
     const choices = question.choices(view).map((x, i) => {
@@ -176,12 +201,14 @@ function drawQuestions() {
     reply.id = `reply-${name}`;
     ask.append(make("fieldset", {}, make("legend", {}, question.ask(view)), ...choices.map(([, , label]) => label)), reveal, reply);
   }
+  drawTabs();
 }
 
 function play() {
   clearInterval(playing);
   if (playing) { playing = 0; byId("play").textContent = "Play"; return; }
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) { stepOn(); return; }
+  if (state.tab === "points") both({ state: { ...state, time: LONGEST } }, Infinity); // trained now, so that no frame waits
   if (state.time >= LONGEST) change((s) => { s.time = 0; });
   byId("play").textContent = "Pause";
   playing = setInterval(() => {
@@ -209,6 +236,15 @@ function listen() {
   on("classes", "blur", () => draw());
   on("temperature", "input", (x) => slide((s) => { s.temperature = Number((10 ** Number(x.value)).toPrecision(4)); }));
   on("logit", "input", (x) => slide((s) => { const y = s.labels[s.row]; s.logits[s.row] = widened(s.logits[s.row], y); s.logits[s.row][y] = Number(x.value); }));
+  on("noise", "input", (x) => slide((s) => { s.noise = Number(x.value); }));
+  for (const tab of TABS) on(`tab-${tab}`, "click", () => { change((s) => { s.tab = tab; }); if (tab === "points" && state.predict && !byId("ask-points").hasChildNodes()) drawQuestions([tab]); });
+  document.querySelector("[role=tablist]").addEventListener("keydown", (e) => {
+    const to = { ArrowRight: TABS.indexOf(state.tab) + 1, ArrowLeft: TABS.indexOf(state.tab) - 1, Home: 0, End: -1 }[e.key];
+    if (to === undefined) return;
+    e.preventDefault();
+    const tab = byId(`tab-${TABS.at(to % TABS.length)}`);
+    tab.click(); tab.focus();
+  });
   on("time", "input", (x) => slide((s) => { s.time = timeOf(Number(x.value)); }));
   on("play", "click", play);
   on("step", "click", stepOn);
@@ -246,6 +282,7 @@ function begin() {
     });
     return button;
   }));
+  writePoints();
   listen();
   measure();
   drawQuestions();
@@ -256,4 +293,4 @@ function begin() {
 begin();
 
 // The numbers behind the figures, for a browser's console and for the tests.
-globalThis.labelsmooth = { core, evaluated: () => evaluated(state), state: () => state, finish, address: () => writeAddress(state), trained, temperatureFor };
+globalThis.labelsmooth = { core, evaluated: () => evaluated(state), state: () => state, finish, address: () => writeAddress(state), trained, temperatureFor, both: () => both({ state }, Infinity) };

@@ -14,7 +14,7 @@ function fresh(key, predict = false) {
   const preset = presetOf(key);
   return {
     preset: preset.key, eps: DATA.eps, family: DATA.family, temperature: 1, row: 0, classes: preset.classes.length,
-    logits: preset.logits.map((row) => [...row]), labels: [...preset.labels], time: LONGEST, predict,
+    logits: preset.logits.map((row) => [...row]), labels: [...preset.labels], time: LONGEST, tab: "row", noise: 0, predict,
     wrong: { target: 0, logarithm: "once", ten: 0, sum: 0 },
   };
 }
@@ -33,6 +33,8 @@ function readAddress(hash) {
   take("t", (x) => within(x, 0.1, 10), (x) => { state.temperature = Number(x); });
   take("r", (x) => whole(x, 0, rows - 1), (x) => { state.row = Number(x); });
   take("k", (x) => whole(x, 2, mostClasses(preset)), (x) => { state.classes = Number(x); });
+  take("p", (x) => x === "points", (x) => { state.tab = x; });
+  take("n", (x) => whole(x, 0, DATA.points.wrong.length), (x) => { state.noise = Number(x); });
   take("s", (x) => whole(x, 0, LONGEST), (x) => { state.time = Number(x); });
   const most = mostClasses(preset);
   const parse = (x) => x.split("!").map((row) => row.split("_"));
@@ -61,6 +63,8 @@ function writeAddress(state) {
   put("r", state.row, 0);
   put("k", state.classes, plain.classes);
   put("s", state.time, LONGEST);
+  put("p", state.tab, "row");
+  put("n", state.noise, 0);
   const rows = (logits) => logits.map((row) => row.join("_")).join("!");
   put("z", rows(state.logits), rows(plain.logits));
   put("y", state.labels.join("_"), plain.labels.join("_"));
