@@ -78,7 +78,7 @@ def ways(rows: int, classes: int, dtype: str, device: str) -> Ways:
     from torch.nn import functional
 
     from labelsmooth.losses import cross_entropy
-    from labelsmooth.losses._cpu_library import BOTH
+    from labelsmooth.losses._cpu import BOTH
     from labelsmooth.losses._libraries import LIBRARIES
     from labelsmooth.losses._options import Charge
 

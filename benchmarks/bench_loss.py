@@ -70,11 +70,11 @@ def ways(rows: int, classes: int, dtype: str, *, compiled: bool = True) -> dict[
     import torch
     from torch.nn import functional
 
-    from labelsmooth.losses import _cpu, cross_entropy
-    from labelsmooth.losses import _cpu_library as library
+    from labelsmooth.losses import _cpu as library
+    from labelsmooth.losses import cross_entropy
     from labelsmooth.losses._options import Charge
 
-    assert _cpu.available(), _cpu.described()
+    assert library.available(), library.described()
     data = (torch.randn(rows, classes) * 3).to(getattr(torch, dtype))
     label, handle = torch.randint(classes, (rows,)), torch.zeros((), requires_grad=True)
     reused = torch.empty_like(data)

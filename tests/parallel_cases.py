@@ -20,7 +20,7 @@ import ranks as processes
 from agree import FLOAT64, LossAndGradient, agree
 from cases import MEANINGS, SOFTMAX_FAMILIES, examples
 from labelsmooth.losses import (
-    _cpu,
+    _kernels,
     _parallel_losses,
     _parallel_parts,
     _parallel_rows,
@@ -392,7 +392,7 @@ def one_bit(rank: int, ranks: int) -> None:
 def sent(loss: Any, z: Any, **words: Any) -> tuple[list[int], list[tuple[str, int]]]:
     """Give how many floats each message of the forward holds, and the messages of the backward."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_cpu, "_nobody_listens", lambda: True)  # the native kernel, though a mode looks on
+        patch.setattr(_kernels, "nobody_listens", lambda: True)  # the native kernel, though a mode looks on
         with Messages() as forward:
             found = loss(z.clone().requires_grad_(), group=team(), **words)
         with Messages() as backward:

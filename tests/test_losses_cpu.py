@@ -19,12 +19,12 @@ torch = pytest.importorskip("torch")
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 from charges import NAMES, draw, exact, labels, shares, variants  # noqa: E402
-from labelsmooth.losses import _cpu, _eager, cross_entropy  # noqa: E402
-from labelsmooth.losses import _cpu_library as library  # noqa: E402
+from labelsmooth.losses import _cpu as library  # noqa: E402
+from labelsmooth.losses import _eager, _kernels, cross_entropy  # noqa: E402
 from labelsmooth.losses._options import Charge  # noqa: E402
 
-if not _cpu.available():
-    pytest.skip(f"the native kernel: {_cpu.described()}", allow_module_level=True)
+if not library.available():
+    pytest.skip(f"the native kernel: {library.described()}", allow_module_level=True)
 
 PATHS = [number for number in range(len(library.PATHS)) if library.LIBRARY.labelsmooth_paths() >> number & 1]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -53,8 +53,8 @@ def threads() -> Iterator[None]:
 
 def kernel(logits: Any, label: Any, charge: Charge, up: Any) -> LossAndGradient:
     z = logits.detach().requires_grad_()
-    assert _cpu.serves(z, label, charge)
-    loss = _cpu.row_losses(z, label, charge)
+    assert _kernels.serves(z, label, charge)
+    loss = _kernels.row_losses(z, label, charge)
     (gradient,) = torch.autograd.grad(loss, z, up)
     assert gradient.dtype == logits.dtype
     assert gradient.shape == logits.shape
@@ -485,7 +485,7 @@ def test_threads_of_python_may_call_at_once() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["uniform", "mask by row", "soft, weighted, prior", "softcap, mask, z-loss"])
 def test_the_operators_pass_opcheck(name: str) -> None:
-    from labelsmooth.losses._cpu_operators import flattened
+    from labelsmooth.losses._kernel_operators import flattened
 
     label, charge = variants(4, 10, torch.float32)[name]
     operators = torch.ops.labelsmooth

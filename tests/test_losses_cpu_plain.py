@@ -11,7 +11,7 @@ from test_losses_cpu import PATHS, check, draw, labels, shares
 
 torch = pytest.importorskip("torch")
 
-from labelsmooth.losses import _cpu_library as library  # noqa: E402
+from labelsmooth.losses import _cpu as library  # noqa: E402
 from labelsmooth.losses import _cpu_plain, cross_entropy  # noqa: E402
 from labelsmooth.losses._options import Charge  # noqa: E402
 

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812  after the skip; the name the whole world uses
 
-from labelsmooth.losses import LabelSmoothingCrossEntropy, _cpu, _cpu_plain, cross_entropy, loss_parts  # noqa: E402
+from labelsmooth.losses import LabelSmoothingCrossEntropy, _cpu_plain, _kernels, cross_entropy, loss_parts  # noqa: E402
 
 INF, NAN = float("inf"), float("nan")
 LOGITS = torch.tensor([[2, 1, 0, -1, -2], [0.5, 0.1, -0.3, 1.2, 0]], dtype=torch.float64)
@@ -257,7 +257,7 @@ def test_the_gradient_in_the_forward_is_multiplied_by_what_arrives_and_may_be_as
 
 
 def test_the_gradient_in_the_forward_frees_what_plain_torch_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cpu, "serves", lambda *_: False)
+    monkeypatch.setattr(_kernels, "serves", lambda *_: False)
     monkeypatch.setattr(_cpu_plain, "plain_loss", lambda *_: None)
 
     class Box:

@@ -23,7 +23,7 @@ from cases import CLASSES, MEANINGS, SOFTMAX_FAMILIES, Example, examples
 
 torch = pytest.importorskip("torch")
 
-from labelsmooth.losses import _checks, _cpu, _cpu_plain, cross_entropy, loss_parts  # noqa: E402  after the skip
+from labelsmooth.losses import _checks, _cpu_plain, _kernels, cross_entropy, loss_parts  # noqa: E402  after the skip
 from labelsmooth.maths.conventions import FAMILIES, WEIGHTINGS, convention_named, weighting_named  # noqa: E402
 
 DTYPES = ["float64", "float32", "bfloat16", "float16"]
@@ -71,7 +71,7 @@ class Loss:
 
 def no_native_kernel(patch: pytest.MonkeyPatch) -> None:
     """Leave everything to plain torch, as where there was no compiler."""
-    patch.setattr(_cpu, "serves", lambda *_: False)
+    patch.setattr(_kernels, "serves", lambda *_: False)
     patch.setattr(_cpu_plain, "plain_loss", lambda *_: None)
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F  # noqa: E402, N812  after the skip; the name th
 
 from labelsmooth.losses import (  # noqa: E402  # noqa: E402
     LinearLabelSmoothingCrossEntropy,
-    _cpu_library,
+    _cpu,
     _linear,
     _linear_products,
     cross_entropy,
@@ -35,9 +35,9 @@ N, D, K = 11, 4, 7
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Compute the chunks with either kernel."""
     if request.param == "eager":
-        monkeypatch.setattr(_cpu_library, "LIBRARY", None)
-    elif not _cpu_library.available():
-        pytest.skip(f"the native kernel: {_cpu_library.described()}")
+        monkeypatch.setattr(_cpu, "LIBRARY", None)
+    elif not _cpu.available():
+        pytest.skip(f"the native kernel: {_cpu.described()}")
     return request.param
 
 

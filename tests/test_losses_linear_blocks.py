@@ -13,7 +13,7 @@ from test_losses_linear import CASES, D, K, N, both, fused, labels, layer, relat
 torch = pytest.importorskip("torch")
 
 from labelsmooth.losses import (  # noqa: E402
-    _cpu_library,
+    _cpu,
     _linear,
     _linear_autograd,
     _linear_blocks,
@@ -21,8 +21,8 @@ from labelsmooth.losses import (  # noqa: E402
 )
 from labelsmooth.losses._linear_products import Head, Plan  # noqa: E402
 
-if not _cpu_library.available():
-    pytest.skip(f"the native kernel: {_cpu_library.described()}", allow_module_level=True)
+if not _cpu.available():
+    pytest.skip(f"the native kernel: {_cpu.described()}", allow_module_level=True)
 
 
 @pytest.fixture

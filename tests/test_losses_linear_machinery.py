@@ -400,8 +400,8 @@ def test_the_logits_are_never_whole(monkeypatch: pytest.MonkeyPatch) -> None:
             return result
 
     # Looking at every tensor is a reason to leave the chunks, were it not for these two lines.
-    monkeypatch.setattr("labelsmooth.losses._linear_loss._nobody_listens", lambda: True)
-    monkeypatch.setattr(_linear_autograd, "_needs_plain_torch", lambda _: False)
+    monkeypatch.setattr("labelsmooth.losses._linear_loss.nobody_listens", lambda: True)
+    monkeypatch.setattr(_linear_autograd, "needs_plain_torch", lambda _: False)
     rows, y = 4096, labels(4096)
     for way, least, most in ((fused, 0, rows * D), (unfused, rows * K, 10**9)):
         hidden, head, bias = layer(rows=rows)

@@ -28,7 +28,7 @@ pytest.importorskip("triton", reason="the GPU kernel needs Triton: pip install '
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 from charges import NAMES, draw, exact, labels, shares, variants  # noqa: E402
-from labelsmooth.losses import _cpu, _cpu_plain, _eager, _triton, cross_entropy, linear_cross_entropy  # noqa: E402
+from labelsmooth.losses import _cpu_plain, _eager, _kernels, _triton, cross_entropy, linear_cross_entropy  # noqa: E402
 from labelsmooth.losses._libraries import LIBRARIES  # noqa: E402
 from labelsmooth.losses._options import Charge  # noqa: E402
 from test_losses_functional_laws import DECLARED, NOT_DECLARED, THE_LAWS, Loss, batches  # noqa: E402
@@ -92,8 +92,8 @@ def check(logits: Any, label: Any, charge: Charge, *, up: Any = None, what: str,
     up = torch.ones(logits.shape[:-1], dtype=sums, device=device) if up is None else up.to(device)
     truth = exact(logits, label, charge, up)
     z = logits.detach().requires_grad_()
-    assert _cpu.serves(z, label, charge)
-    loss = _cpu.row_losses(z, label, charge)
+    assert _kernels.serves(z, label, charge)
+    loss = _kernels.row_losses(z, label, charge)
     (gradient,) = torch.autograd.grad(loss, z, up)
     at_once = _triton.forward_and_backward(up, logits, label, charge)
     for way, (value, slope) in {"two calls": (loss, gradient), "one call": at_once}.items():
@@ -358,7 +358,7 @@ def test_a_large_head_computes_the_same_in_chunks(device: str, dtype: Any) -> No
 
 @pytest.mark.slow
 def test_the_operators_pass_opcheck(device: str) -> None:
-    from labelsmooth.losses._cpu_operators import flattened
+    from labelsmooth.losses._kernel_operators import flattened
 
     label, charge = variants(2, 10, torch.float32)["softcap, mask, z-loss"]
     given = [x.to(device) if isinstance(x, torch.Tensor) else x for x in (label, *flattened(charge))]

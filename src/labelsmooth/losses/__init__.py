@@ -33,4 +33,8 @@ def kernels() -> dict[str, str]:
         ['cpu', 'cuda', 'other devices']
 
     """
-    return {"cpu": _cpu.described(), "cuda": _triton.described(), "other devices": f"plain torch {torch.__version__}"}
+    return {
+        "cpu": _cpu.described(),
+        "cuda": _triton.described(),
+        "other devices": f"plain torch {torch.__version__}",
+    }

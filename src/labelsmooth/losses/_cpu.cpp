@@ -790,7 +790,7 @@ INLINE void gradient_from(
     typedef typename X::Sum T;
     typedef typename Number<T>::V V;
     constexpr int LANES = Number<T>::LANES;
-    constexpr bool IN_ORDER = KIND == PRIOR || X::IN_ORDER;
+    [[maybe_unused]] constexpr bool IN_ORDER = KIND == PRIOR || X::IN_ORDER;
     const int64_t whole = classes - classes % (W * LANES);  // from here on the sweep read vector by vector
     auto at = [&](int64_t k) __attribute__((always_inline)) {
         const V less = KIND == PRIOR ? load<V>(prior + k) * b : V{} + b;

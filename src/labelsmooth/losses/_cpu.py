@@ -1,228 +1,171 @@
-"""The native kernels as torch's autograd sees them: when they serve, and what their backward is.
+"""The native library: found, opened, and called with the addresses of tensors.
 
-What shaped it:
-
-- The forward keeps three numbers a row, the backward writes the gradient from the logits. A second backward, another
-  grad_output and GradScaler are therefore right, and nothing of the size of the logits lives in between.
-- In eager mode an autograd.Function calls the library itself; under torch.compile two operators do (`_cpu_operators.py`).
-  Which library is the device's affair (`_libraries.py`).
-- What the kernel cannot do is left to plain torch: gradients for anything but the logits, function transforms, forward
-  mode, exporting (`serves`); double backward and batched gradients (inside the backward).
-- Writing over somebody's logits is refused where autograd could not tell, and told to autograd where it could: the
-  version counter goes up, so that whoever saved the logits gets autograd's own error and no wrong number.
+The library is C, knows no torch and fits every Python and every torch. What it works on reaches it in one packed struct,
+which costs a microsecond where two dozen arguments would cost five. Where it was not built, `available()` says no,
+`described()` says why, and plain torch computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+import os
+import struct
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch import Tensor
 
-from . import _cpu_library as library
 from . import _eager
-from ._cpu_library import available, described
-from ._cpu_operators import row_losses_operator
-from ._libraries import LIBRARIES, library_of
-from ._options import Charge, Words
+from ._options import Charge
 
-__all__ = ["at_once", "available", "described", "row_losses", "row_losses_in_place", "serves"]
+PATHS = ("portable", "AVX2", "AVX-512")  # as the library numbers them
+CHOICE = "LABELSMOOTH_CPU"  # environment variable: a path, or "eager" for plain torch
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+LOSS, GRADIENT, BOTH = range(3)
 
-NOT_TWICE = (
-    "inplace=True has overwritten the logits by their gradient and cannot give a second derivative: drop it where "
-    "create_graph is used"
-)
-ONLY_ONCE = "gradient_in_forward gives no second derivative: drop it where create_graph is used"
-NOT_IN_PLACE = (
-    "inplace=True writes the gradient over the logits, which the native kernel does and plain torch cannot: that kernel "
-    "is not in this installation, or does not serve these arguments; drop inplace"
-)
-LEAF = (
-    "inplace=True would overwrite a leaf that requires a gradient, or a view of one: drop inplace, or pass logits that "
-    "were computed from it"
-)
-# Whether the graph stays for another backward. Not public; where a torch has it not, every graph is treated as kept.
-_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)  # noqa: SLF001
-_TENSORS = {Tensor, nn.Parameter}  # a subclass may be anything
+_JOB = struct.Struct("15P20q5d")  # LabelsmoothJob in _cpu.cpp, field by field
+_NO_LABEL = -(2**63)  # an ignore_index that is no label
 
 
-def serves(logits: Tensor, label: Tensor, charge: Charge) -> bool:
-    """Say whether the kernel can compute this loss."""
-    there = library_of(logits.device.type)
-    if there is None or logits.dtype not in there.DTYPES or not logits.numel():
-        return False
-    if torch.compiler.is_compiling():
-        plain = not torch.compiler.is_exporting()  # what is exported must run without us
-    else:
-        plain = type(logits) in _TENSORS and _nobody_listens() and logits.layout == torch.strided
-    return plain and not any(isinstance(x, Tensor) and (x.requires_grad or x.device != logits.device)
-                             for x in (label, *charge))  # fmt: skip
+def _load() -> tuple[ctypes.CDLL | None, int, str]:
+    """Give the library, the path to take (0: the best), and what to say of it."""
+    wanted = os.environ.get(CHOICE, "").strip()
+    names = {name.lower().replace("-", ""): number for number, name in enumerate(PATHS)}
+    key = wanted.lower().replace("-", "")
+    if key and key not in names and key not in {"eager", "auto"}:
+        raise ValueError(f"{CHOICE} must be portable, avx2, avx512, auto or eager, got {wanted!r}")
+    if key == "eager":
+        return None, 0, f"plain torch ({CHOICE}={wanted})"
+    file = Path(__file__).with_name("_cpu.native")
+    if not file.is_file():
+        return None, 0, "plain torch (installed without a C++ compiler; install one and install labelsmooth again)"
+    library = ctypes.CDLL(str(file))
+    for name in ("paths", "openmp", "job_bytes", "run"):
+        getattr(library, f"labelsmooth_{name}").restype = ctypes.c_int64
+    library.labelsmooth_run.argtypes = [ctypes.c_char_p]
+    if library.labelsmooth_job_bytes() != _JOB.size:
+        return None, 0, f"plain torch ({file.name} is from another version: install labelsmooth again)"
+    there = library.labelsmooth_paths()
+    best = max(number for number in range(len(PATHS)) if there >> number & 1)
+    path = names.get(key, best)
+    if not there >> path & 1:
+        raise ValueError(f"{CHOICE}={wanted}, but this machine has no {PATHS[path]}: choose another or leave it unset")
+    threads = "the process's OpenMP" if library.labelsmooth_openmp() else "its own threads"
+    return library, path + 1, f"native kernel, {PATHS[path]}, {threads}"
 
 
-def _nobody_listens() -> bool:
-    """No function transform, dispatch mode (fake tensors), forward-mode level or tracer looks at single operations."""
-    return not (
-        torch._C._are_functorch_transforms_active()  # noqa: SLF001
-        or torch._C._len_torch_dispatch_stack()  # noqa: SLF001
-        or forward_ad._current_level >= 0  # noqa: SLF001
-        or torch._C._get_tracing_state()  # noqa: SLF001
-    )
+LIBRARY, PATH, _SAID = _load()
 
 
-def _needs_plain_torch(up: Tensor) -> bool:
-    """Say whether a backward is itself looked at: by create_graph, by a transform, or as one of many at once."""
-    return torch.is_grad_enabled() or not _nobody_listens() or not torch._C._has_storage(up)  # noqa: SLF001
+def available() -> bool:
+    """Say whether the native kernel can be used here."""
+    return LIBRARY is not None
 
 
-def row_losses(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
-    """Give the loss of each row, as `_eager.row_losses` does; `serves` has said yes."""
-    if torch.compiler.is_compiling():
-        loss = row_losses_operator(logits, label, charge)
-    elif logits.requires_grad and torch.is_grad_enabled():
-        loss = _Rows.apply(logits, label, charge, False)  # type: ignore[no-untyped-call]
-    else:
-        loss, _ = LIBRARIES[logits.device.type].forward(logits, label, charge)
-    return _above_floor(loss, label, charge, logits.shape[-1])
+def described() -> str:
+    """Say in a line what computes the loss on a CPU, and why."""
+    return _SAID
 
 
-def row_losses_in_place(logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
-    """Give the loss of each row; the backward writes the gradient over the logits."""
-    if torch.compiler.is_compiling():
-        raise RuntimeError("inplace=True is not available under torch.compile: drop it")
-    if not logits.requires_grad or not torch.is_grad_enabled():
-        return row_losses(logits, label, charge)
-    _may_be_overwritten(logits)
-    loss = _Rows.apply(logits, label, charge, True)  # type: ignore[no-untyped-call]
-    return _above_floor(loss, label, charge, logits.shape[-1])
+def grid(z: Tensor) -> tuple[int, int, int] | None:
+    """Say how rows lie, as `inner, outer stride, inner stride`; None where classes are apart or rows lie in no grid."""
+    classes, axes, strides = z.shape[-1], z.dim(), z.stride()
+    if strides[-1] != 1 and classes > 1:
+        return None
+    if axes == 2:
+        return z.shape[0], 0, strides[0]
+    if axes == 3:
+        return z.shape[1], strides[0], strides[1]
+    return (z.numel() // classes, 0, classes) if z.is_contiguous() else None
 
 
-def _above_floor(loss: Tensor, label: Tensor, charge: Charge, classes: int) -> Tensor:
-    return loss - _eager.floor(label, charge, like=loss, classes=classes) if charge.minus_floor else loss
+def _address(x: Tensor | None, dtype: torch.dtype, keep: list[Tensor]) -> int:
+    if x is None:
+        return 0
+    if x.dtype != dtype or not x.is_contiguous():
+        x = x.to(dtype).contiguous()
+    keep.append(x)  # until the library returns
+    return x.data_ptr()
 
 
-class _Rows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, label: Tensor, charge: Charge, inplace: bool) -> Tensor:
-        loss: Tensor
-        loss, stats = LIBRARIES[logits.device.type].forward(logits, label, charge)
-        ctx.save_for_backward(logits, label, stats, *(x for x in charge if isinstance(x, Tensor)))
-        ctx.charge, ctx.inplace = charge, inplace
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, None, None, None]:
-        logits, label, stats, *_ = ctx.saved_tensors  # raises where one was changed since, those of the charge included
-        if ctx.inplace:
-            return _overwrite(up, logits, label, stats, ctx.charge), None, None, None
-        if _needs_plain_torch(up):
-            return _differentiable(up, logits, label, ctx.charge), None, None, None
-        gradient: Tensor = LIBRARIES[logits.device.type].backward(up, logits, label, stats, ctx.charge)
-        return gradient, None, None, None
-
-
-def _differentiable(up: Tensor, logits: Tensor, label: Tensor, charge: Charge) -> Tensor:
-    """Give the gradient in plain torch: for a second derivative, or many gradients at once."""
-    with torch.enable_grad():
-        z = logits if logits.requires_grad else logits.detach().requires_grad_()
-        loss = _eager.row_losses(z, label, charge._replace(minus_floor=False))
-        (gradient,) = torch.autograd.grad(loss, z, up, create_graph=True)
-    return gradient
-
-
-def _overwrite(up: Tensor, logits: Tensor, label: Tensor, stats: Tensor, charge: Charge) -> Tensor:
-    if _needs_plain_torch(up):
-        raise RuntimeError(NOT_TWICE)
-    gradient = logits.detach()
-    there = LIBRARIES[logits.device.type]
-    there.call(library.GRADIENT, gradient, label, charge, stats=stats, gradient=gradient, up=up)
-    torch.autograd.graph.increment_version(logits)
-    return gradient
+def call(
+    task: int,
+    z: Tensor,  # (rows, K) on a grid
+    label: Tensor,
+    charge: Charge,
+    *,
+    loss: Tensor | None = None,  # (rows)
+    stats: Tensor,  # (3, rows): m, s, Σc
+    gradient: Tensor | None = None,  # (rows, K) dense, or z itself
+    up: Tensor | None = None,  # (rows), () or expanded
+    fresh: bool = False,  # nobody has touched the gradient's memory yet
+    classes: tuple[int, int] = (0, 0),  # number of the first and of all, where z has only some of them
+) -> None:
+    """Run the kernel on what a charge says."""
+    a, b, prior, weight, allowed, keep, _, z_loss, softcap = charge
+    sums, K = _eager.wide(z.dtype), z.shape[-1]
+    held: list[Tensor] = []
+    soft = label.is_floating_point()
+    a_rows, b_rows = (x if isinstance(x, Tensor) else None for x in (a, b))
+    one_up = up if up is not None and not any(up.stride()) else None  # the mean's gradient: one number, expanded
+    job = _JOB.pack(
+        z.data_ptr(), 0 if gradient is None else gradient.data_ptr(),
+        0 if soft else _address(label, torch.int64, held), 0 if loss is None else loss.data_ptr(), stats.data_ptr(),
+        _address(a_rows, sums, held), _address(b_rows, sums, held),
+        _address(prior, sums, held), _address(allowed, torch.bool, held), _address(keep, torch.bool, held),
+        _address(label, sums, held) if soft else 0, _address(weight, sums, held),
+        _address(up, sums, held) if one_up is None else one_up.data_ptr(), 0, 0, z.numel() // K, K, *(grid(z) or ()),
+        a_rows is not None and a_rows.dim() > 0, b_rows is not None and b_rows.dim() > 0, one_up is None,
+        0 if prior is None or prior.dim() == 1 else K, 0 if allowed is None or allowed.dim() == 1 else K,
+        _NO_LABEL, False, 0, DTYPES[z.dtype], task, torch.get_num_threads(), PATH, fresh, *classes,
+        0.0 if isinstance(a, Tensor) else a, 0.0 if isinstance(b, Tensor) else b, 1.0, z_loss, softcap or 0.0)  # fmt: skip
+    LIBRARY.labelsmooth_run(job)  # type: ignore[union-attr]
 
 
-def _may_be_overwritten(logits: Tensor) -> None:
-    whole = logits._base if logits._base is not None else logits  # noqa: SLF001
-    if logits.is_leaf or (whole.is_leaf and whole.requires_grad):
-        raise ValueError(LEAF)
-    if not _apart(logits):
-        raise ValueError(f"inplace=True needs classes next to each other in memory and rows that do not overlap, got "
-                         f"shape {tuple(logits.shape)} with strides {logits.stride()}: drop inplace")  # fmt: skip
+def plain_call(
+    task: int, logits: int, gradient: int, up: int, numbers: tuple[Any, ...], *, ups: bool = False, fresh: bool = True
+) -> int:
+    """Run the kernel on index labels and two numbers as masses.
 
-
-def _apart(logits: Tensor) -> bool:
-    """Say whether each row, and each group of rows, ends before the next begins."""
-    if library.grid(logits) is None:
-        return False
-    axes = sorted(zip(logits.stride()[:-1], logits.shape[:-1], strict=True))
-    end = logits.shape[-1]
-    for stride, size in axes:
-        if size > 1 and stride < end:
-            return False
-        end += (size - 1) * stride
-    return True
-
-
-# Loss and gradient in one call ----------------------------------------------------------------------------------------
-
-
-def may_be_at_once(words: Words, target: Tensor) -> None:
-    """Refuse what the gradient in the forward has no place for."""
-    learned = [name for name, x in (*words._asdict().items(), ("target", target))
-               if isinstance(x, Tensor) and x.requires_grad]  # fmt: skip
-    if learned:
-        raise ValueError(
-            f"gradient_in_forward gives the gradient of the logits alone, and {learned[0]} requires one too"
-        )
-    if words.inplace:
-        raise RuntimeError(NOT_IN_PLACE)
-
-
-def at_once(logits: Tensor, label: Tensor, charge: Charge, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-    """Give the reduced loss, its gradient already written: one pass over the logits, for who will push 1 back.
-
-    Args:
-        logits: (rows, K), as `row_losses` takes them.
-        label: as `row_losses` takes it.
-        charge: as `row_losses` takes it.
-        reduce: from the losses of the rows to a number, linear in them.
-
-    Returns:
-        A scalar. Its backward multiplies the gradient once more where something else than 1 is pushed.
-
+    Returns the first row whose label is no class, or -1; the number of rows where a prior or a weight is not what it should
+    be.
     """
-    if torch.compiler.is_compiling() or not (logits.requires_grad and torch.is_grad_enabled()):
-        return reduce(row_losses(logits, label, charge))
-    with torch.enable_grad():
-        rows = logits.new_zeros(label.shape[: logits.dim() - 1], dtype=_eager.wide(logits.dtype)).requires_grad_()
-        (up,) = torch.autograd.grad(reduce(rows), rows)
-    once: Tensor = _AtOnce.apply(logits, label, charge, up, reduce)  # type: ignore[no-untyped-call]
-    return once
+    label, rows, stats, mean, N, K, stride, ignore_index, average, dtype, a, b, prior, weight = numbers
+    check = 2 if weight else 1 if prior else 0
+    return int(LIBRARY.labelsmooth_run(_JOB.pack(  # type: ignore[union-attr]
+        logits, gradient, label, rows, stats, 0, 0, prior, 0, 0, 0, 0, up, mean, weight, N, K, N, 0, stride, 0, 0, ups, 0, 0,
+        ignore_index, average, check, dtype, task, torch.get_num_threads(), PATH, fresh, 0, 0, a, b, 1.0, 0.0, 0.0)))  # fmt: skip
 
 
-class _AtOnce(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, label: Tensor, charge: Charge, up: Tensor, reduce: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        loss, gradient = LIBRARIES[logits.device.type].forward_and_backward(up, logits, label, charge)
-        ctx.save_for_backward(gradient)
-        return reduce(_above_floor(loss, label, charge, logits.shape[-1]))
-
-    @staticmethod
-    def backward(ctx: Any, push: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return _pushed(ctx, push), None, None, None, None
+def forward(z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
+    """Give the loss of each row, and what the backward needs of the forward: (rows) and (3, rows)."""
+    rows = z.shape[:-1]
+    loss = torch.empty(rows, dtype=_eager.wide(z.dtype))
+    stats = torch.empty((3, *rows), dtype=loss.dtype)
+    call(LOSS, z if grid(z) else z.contiguous(), label, charge, loss=loss, stats=stats)
+    return loss, stats
 
 
-def _pushed(ctx: Any, push: Tensor) -> Tensor:
-    """Give the gradient that the forward has made, times what arrives."""
-    if torch.is_grad_enabled():  # `once_differentiable` would pass the gradient on as a constant
-        raise RuntimeError(ONLY_ONCE)
-    gradient: Tensor = ctx.saved_tensors[0]
-    # A view shares the version counter: whoever writes into .grad and then runs a second backward is told so.
-    if push.device.type == "cpu":
-        return gradient * push if push.item() != 1 else gradient.view_as(gradient)
-    if _kept():
-        return gradient * push
-    LIBRARIES[push.device.type].multiply(gradient, push)  # to look at `push` would wait for the device
-    return gradient.view_as(gradient)
+def backward(up: Tensor, z: Tensor, label: Tensor, stats: Tensor, charge: Charge) -> Tensor:
+    """Give the gradient, dense, classes last."""
+    z, gradient = _room_for_gradient(z)
+    call(GRADIENT, z, label, charge, stats=stats, gradient=gradient, up=up, fresh=z is not gradient)
+    return gradient
+
+
+def forward_and_backward(up: Tensor, z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:
+    """Give the loss of each row and, each row times `up`, the gradient: one pass over the logits."""
+    loss = torch.empty(z.shape[:-1], dtype=_eager.wide(z.dtype))
+    stats = torch.empty((3, *loss.shape), dtype=loss.dtype)
+    z, gradient = _room_for_gradient(z)
+    call(BOTH, z, label, charge, loss=loss, stats=stats, gradient=gradient, up=up, fresh=z is not gradient)
+    return loss, gradient
+
+
+def _room_for_gradient(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Give logits on a grid and memory for their gradient: where a copy has to be made anyway, the copy itself."""
+    if grid(z):
+        return z, torch.empty(z.shape, dtype=z.dtype)
+    copy = z.contiguous()
+    return copy, copy

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _cpu_library as library
+from . import _cpu as library
 from . import _eager
-from ._cpu import (
+from ._cpu import available
+from ._kernels import (
     _TENSORS,
     NOT_TWICE,
-    _differentiable,
-    _may_be_overwritten,
-    _needs_plain_torch,
-    _nobody_listens,
-    _pushed,
+    differentiable,
+    may_be_overwritten,
+    needs_plain_torch,
+    nobody_listens,
+    pushed,
 )
-from ._cpu_library import available
 from ._options import Charge
 
 _REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
@@ -56,7 +56,7 @@ def plain_loss(
         return None
     trained = logits.requires_grad and torch.is_grad_enabled()
     if inplace and trained:
-        _may_be_overwritten(logits)
+        may_be_overwritten(logits)
     how = _REDUCTIONS[reduction]
     stats = torch.empty((4, N), dtype=sums)
     loss = torch.empty((N,) if not how else (), dtype=sums)
@@ -82,7 +82,7 @@ def plain_loss(
 def _is_plain(logits: Any, label: Any, epsilon: Any, ignore_index: Any, reduction: Any) -> bool:
     if (
         torch.compiler.is_compiling() or not available() or type(logits) not in _TENSORS or type(label) is not Tensor
-        or logits.dim() != 2 or label.dim() != 1 or not _nobody_listens() or label.dtype != torch.int64
+        or logits.dim() != 2 or label.dim() != 1 or not nobody_listens() or label.dtype != torch.int64
         or logits.dtype not in library.DTYPES or type(epsilon) is not float or not 0.0 <= epsilon <= 1.0
         or type(ignore_index) is not int or reduction not in _REDUCTIONS or abs(ignore_index) > 2**62
     ):  # fmt: skip
@@ -116,7 +116,7 @@ class _Plain(torch.autograd.Function):
         logits, label, stats, vector = ctx.saved_tensors
         _, _, _, _, N, K, _, ignore_index, average, dtype, a, b, _, weighted = ctx.numbers
         nothing = (None,) * 6
-        if _needs_plain_torch(up):
+        if needs_plain_torch(up):
             if ctx.inplace:
                 raise RuntimeError(NOT_TWICE)
             keep = label != ignore_index
@@ -124,7 +124,7 @@ class _Plain(torch.autograd.Function):
             row = vector[y] if weighted else torch.ones_like(stats[0])
             up = up / (row * keep).sum() if average else up
             charge = Charge(a * row, b, vector, keep=keep)
-            return _differentiable(up.expand(N), logits, y, charge), *nothing
+            return differentiable(up.expand(N), logits, y, charge), *nothing
         # Saved tensors may have come back from elsewhere: a checkpoint, a hook that keeps them on disk.
         logits = logits if logits.stride(1) == 1 else logits.contiguous()
         up = up.contiguous()
@@ -147,4 +147,4 @@ class _PlainAtOnce(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor, None]:
-        return _pushed(ctx, push), None
+        return pushed(ctx, push), None

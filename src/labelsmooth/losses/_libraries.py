@@ -1,6 +1,6 @@
 """Which native library computes on which kind of device: one name each, and the same doors behind it.
 
-`_cpu.py`, the operators and the chunks of a large head ask here, so that what autograd may rely on is written once. The
+`_kernels.py`, the operators and the chunks of a large head ask here, so that what autograd may rely on is written once. The
 tests put the GPU's kernel in the CPU's place where Triton interprets it, and so hold it to what the CPU's is held to.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _cpu_library, _triton
+from . import _cpu, _triton
 
-LIBRARIES: dict[str, Any] = {"cpu": _cpu_library, "cuda": _triton}
+LIBRARIES: dict[str, Any] = {"cpu": _cpu, "cuda": _triton}
 
 
 def library_of(device: str) -> Any | None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name the whole world uses
 
 from . import _eager
-from ._cpu import _kept, _needs_plain_torch
+from ._kernels import _kept, needs_plain_torch
 from ._linear import NOTHING, Wanted, losses_and_gradients
 from ._linear_blocks import by_classes, gradients_by_classes
 from ._linear_operators import losses_operator, total_operator
@@ -116,7 +116,7 @@ class _Rows(torch.autograd.Function):
 def _differentiated(push: Tensor, ranks: Ranks | None) -> bool:
     """Say whether a backward is itself looked at; over ranks, whether for a derivative, which they cannot give."""
     if ranks is None:
-        return _needs_plain_torch(push)
+        return needs_plain_torch(push)
     alone = not torch._C._are_functorch_transforms_active() and torch._C._has_storage(push)  # noqa: SLF001
     return torch.is_grad_enabled() or not alone
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import _cpu_library as library
+from . import _cpu as library
 from ._libraries import library_of
 from ._linear import (
     LEAST,

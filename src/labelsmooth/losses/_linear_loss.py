@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from . import _linear_autograd
-from ._cpu import _nobody_listens
+from ._kernels import nobody_listens
 from ._linear_products import Head, Plan, dtype_of_products
 from ._options import Charge, Folded, Given, Mask, Words
 
@@ -74,7 +74,7 @@ def chunked(words: Words, *tensors: Tensor | None, split: bool = False) -> bool:
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()  # what is exported must run without us
     # Who looks at single operations (a profiler of one rank) is no reason where others wait for this rank's messages.
-    return (split or _nobody_listens()) and all(type(x) in _PLAIN and x.layout == torch.strided for x in layer)
+    return (split or nobody_listens()) and all(type(x) in _PLAIN and x.layout == torch.strided for x in layer)
 
 
 def mask_of(mask: Mask | None, x: Tensor, bias: Tensor | None, padded: int) -> Mask | None:

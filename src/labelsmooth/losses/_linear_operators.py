@@ -1,6 +1,6 @@
 """Linear layer and loss as torch's operators: what a graph holds that torch.compile has made.
 
-As `_cpu_operators.py` for the logits. The sizes of a chunk are chosen when the operator runs, so a graph with dynamic
+As `_kernel_operators.py` for the logits. The sizes of a chunk are chosen when the operator runs, so a graph with dynamic
 shapes holds the same operators. The dtype to multiply in was chosen where autocast was in sight.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._cpu_operators import _charge, flattened
+from ._kernel_operators import _charge, flattened
 from ._linear import Wanted, losses_and_gradients
 from ._linear_products import Head, Plan
 from ._linear_ranks import Ranks

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from . import _eager
-from ._cpu_library import GRADIENT, LOSS
+from ._cpu import GRADIENT, LOSS
 from ._libraries import library_of
 from ._linear_rows import Rows, part, pieces
 from ._options import Charge

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import _eager
-from ._cpu_library import BOTH, LOSS
+from ._cpu import BOTH, LOSS
 from ._libraries import library_of
 from ._options import Charge, Mass
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import _checks, _cpu, _eager
+from . import _checks, _eager, _kernels
 from ._options import Words
 from ._parallel_agreement import same_everywhere
 from ._parallel_losses import reduced, row_losses, row_losses_apart
@@ -49,7 +49,7 @@ def cross_entropy(input: Tensor, target: Tensor, words: Words) -> Tensor:  # noq
     place = _place(input, target, words)
     if not words.gradient_in_forward:
         return place.whole(reduced(row_losses(*place.given)))
-    _cpu.may_be_at_once(words, target)
+    _kernels.may_be_at_once(words, target)
     z, target, words, shards, across = place.given
     return place.whole(_eager.at_once(lambda z: reduced(row_losses(z, target, words, shards, across)), z))
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import _cpu, _eager
+from . import _eager, _kernels
 from ._options import Elsewhere, Folded, Words, fold
 from ._parallel_parts import Summed, all_parts, check_prior, floor, said_of_floor, uniform
 from ._parallel_read import Split, read
@@ -55,7 +55,7 @@ def row_losses(
     split = read(logits, target, words, shards)
     if not _known(split):
         if words.inplace:
-            raise RuntimeError(_cpu.NOT_IN_PLACE)
+            raise RuntimeError(_kernels.NOT_IN_PLACE)
         return _apart(split, across, floored=split.convention.divergence == "kl")[0]
     folded = fold(split.given, split.convention.family, split.weighting, split.words, split.convention.divergence,
                   Elsewhere(summed=across))  # fmt: skip
@@ -110,9 +110,9 @@ def _with_two_numbers(split: Split, folded: Folded) -> Tensor:
     )
     local = (split.label - shards.start).where(owned, 0)
     # Asked of all the logits, so that every rank comes to the same answer; a compiler fuses plain torch.
-    native = not torch.compiler.is_compiling() and _cpu.serves(split.given.frame.logits, local, here)
+    native = not torch.compiler.is_compiling() and _kernels.serves(split.given.frame.logits, local, here)
     if split.words.inplace and not native:
-        raise RuntimeError(_cpu.NOT_IN_PLACE)
+        raise RuntimeError(_kernels.NOT_IN_PLACE)
     if native and split.z.numel():
         lse, loss = charged(split.z, local, here, inplace=split.words.inplace)
     else:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import _cpu, _eager
+from . import _eager, _kernels
 from ._libraries import LIBRARIES
 from ._options import Charge, counted
 
@@ -109,7 +109,7 @@ def charged(z: Tensor, label: Tensor, charge: Charge, *, inplace: bool = False) 
     """
     if z.requires_grad and torch.is_grad_enabled():
         if inplace:
-            _cpu._may_be_overwritten(z)  # noqa: SLF001  a sibling's
+            _kernels.may_be_overwritten(z)
         lse, loss = _Rows.apply(z, label, charge, inplace)  # type: ignore[no-untyped-call]
         return lse, loss
     loss, stats = LIBRARIES[z.device.type].forward(z, label, charge)
@@ -141,11 +141,11 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, up_lse: Tensor, up: Tensor) -> tuple[Tensor, None, None, None]:
         z, label, stats, *_ = ctx.saved_tensors
-        if _cpu._needs_plain_torch(up):  # noqa: SLF001  a sibling's
+        if _kernels.needs_plain_torch(up):
             raise RuntimeError(ONE_AT_A_TIME)
         stats, up = with_more_mass(stats, up_lse, up), up.contiguous()
         if ctx.inplace:
-            return _cpu._overwrite(up, z, label, stats, ctx.charge), None, None, None  # noqa: SLF001
+            return _kernels.overwrite(up, z, label, stats, ctx.charge), None, None, None
         return LIBRARIES[z.device.type].backward(up, z, label, stats, ctx.charge), None, None, None
 
 

@@ -1,6 +1,6 @@
 """The GPU kernel's launcher: where it runs, in how large blocks, and what it is given.
 
-It has the doors of `_cpu_library.py`, so that autograd, operators and chunks (`_cpu.py`, `_cpu_operators.py`,
+It has the doors of `_cpu.py`, so that autograd, operators and chunks (`_kernels.py`, `_kernel_operators.py`,
 `_linear_rows.py`) know no difference. What shaped it:
 
 - Nothing looks at a value, so nothing waits for the device, and a CUDA graph can hold it.
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from . import _eager
-from ._cpu_library import BOTH, GRADIENT, LOSS, grid
+from ._cpu import BOTH, GRADIENT, LOSS, grid
 from ._options import Charge, Mass
 
 DTYPES = {torch.float32, torch.float64, torch.bfloat16, torch.float16}
@@ -203,7 +203,7 @@ def _row_stride(x: Tensor | None) -> int:
     return 0 if x is None or x.dim() == 1 else x.shape[-1]
 
 
-# The doors of `_cpu_library.py` ---------------------------------------------------------------------------------------
+# The doors of `_cpu.py` ----------------------------------------------------------------------------------------------
 
 
 def forward(z: Tensor, label: Tensor, charge: Charge) -> tuple[Tensor, Tensor]:

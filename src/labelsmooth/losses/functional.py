@@ -21,7 +21,7 @@ from torch import Tensor
 
 from labelsmooth.maths.conventions import weighting_named
 
-from . import _checks, _cpu, _cpu_plain, _eager, _parallel
+from . import _checks, _cpu_plain, _eager, _kernels, _parallel
 from ._options import Charge, Folded, Given, Mask, Words, fold
 
 if TYPE_CHECKING:
@@ -159,18 +159,18 @@ class Batch(NamedTuple):
 
 
 def _kernel(batch: Batch) -> Kernel:
-    if _cpu.serves(batch.logits, batch.given.label, batch.folded.charge):
-        return _cpu.row_losses_in_place if batch.words.inplace else _cpu.row_losses
+    if _kernels.serves(batch.logits, batch.given.label, batch.folded.charge):
+        return _kernels.row_losses_in_place if batch.words.inplace else _kernels.row_losses
     if batch.words.inplace:
-        raise RuntimeError(_cpu.NOT_IN_PLACE)
+        raise RuntimeError(_kernels.NOT_IN_PLACE)
     return _eager.row_losses
 
 
 def _at_once(batch: Batch) -> Tensor:
     """Give the loss, the gradient computed with it."""
-    _cpu.may_be_at_once(batch.words, batch.given.label)
-    if _cpu.serves(batch.logits, batch.given.label, batch.folded.charge):
-        return _cpu.at_once(batch.logits, batch.given.label, batch.folded.charge, lambda rows: reduced(rows, batch))
+    _kernels.may_be_at_once(batch.words, batch.given.label)
+    if _kernels.serves(batch.logits, batch.given.label, batch.folded.charge):
+        return _kernels.at_once(batch.logits, batch.given.label, batch.folded.charge, lambda rows: reduced(rows, batch))
 
     def loss(z: Tensor) -> Tensor:
         return reduced(_eager.row_losses(z, batch.given.label, batch.folded.charge), batch)

@@ -1,6 +1,6 @@
 """The native kernels as torch's operators: what a graph holds that torch.compile has made.
 
-Two operators, loss and gradient, in the numbers of `Charge`; in eager mode `_cpu.py` reaches the library without them,
+Two operators, loss and gradient, in the numbers of `Charge`; in eager mode `_kernels.py` reaches the library without them,
 because the dispatcher would cost more than a small loss.
 """
 
