@@ -28,6 +28,7 @@ from labelsmooth.losses import (  # noqa: E402  # noqa: E402
     _linear_autograd,
     _linear_operators,
     _linear_products,
+    _options,
     cross_entropy,
     linear_cross_entropy,
 )
@@ -141,6 +142,22 @@ def test_where_torch_cannot_say_whether_a_graph_is_kept_it_is_taken_for_kept(mon
     monkeypatch.setattr(_linear_autograd, "_kept", lambda: True)
     tensors = layer()
     agree_result(once(fused, tensors, push=3.0), once(unfused, tensors, push=3.0), budget=FLOAT64)
+
+
+def test_a_mask_as_large_as_the_logits_is_spread_over_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its prior would be four times as large as the mask."""
+    seen: list[int] = []
+    plain = _options._over_its_sum
+    monkeypatch.setattr(_options, "_over_its_sum", lambda free, keep: (seen.append(len(free)), plain(free, keep))[1])
+    tensors, y = layer(), labels()
+    allowed = torch.ones(N, K, dtype=torch.bool)
+    allowed[::2, 3] = y[::2] == 3
+    allowed[3:6, 1:4] &= y[3:6, None] == torch.arange(1, 4)
+    words = {"class_mask": allowed}
+    got = once(fused, tensors, **words)
+    assert max(seen) <= 4
+    assert sum(seen) == N - 1  # a row is ignored
+    agree_result(got, once(unfused, tensors, **words), budget=FLOAT64)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

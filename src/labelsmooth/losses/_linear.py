@@ -24,7 +24,7 @@ from torch import Tensor
 from ._linear_products import TILE, Head, Tiles, add_product
 from ._linear_ranks import gradient_in_place, losses_of_all
 from ._linear_rows import EAGER_BYTES, Rows, losses_in_place, native, part
-from ._options import Charge, counted
+from ._options import Charge, counted, spread_out
 
 SHARE = 8  # of the logits may live at a time,
 LEAST = 128 * 2**20  # or so many bytes, whichever is more
@@ -139,6 +139,7 @@ def chunk_of(head: Head, charge: Charge, rows: Rows) -> tuple[Tensor, Charge]:
     """Give some rows of `hidden` in the dtype of the products, (n, D), and their charge, (n·P) rows."""
     P = head.plan.positions
     some = part(charge, rows if isinstance(rows, Tensor) else slice(rows.start * P, rows.stop * P))
+    some = spread_out(some, head.plan.sums)
     hidden = head.hidden[rows].to(head.plan.products)
     return hidden if some.keep is None else counted(hidden, some.keep.view(-1, P).any(1)), some
 

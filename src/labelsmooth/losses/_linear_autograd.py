@@ -28,7 +28,7 @@ from ._linear_blocks import by_classes, gradients_by_classes
 from ._linear_operators import losses_operator, total_operator
 from ._linear_products import TILE, Head, Plan
 from ._linear_ranks import Ranks
-from ._options import Charge, counted
+from ._options import Charge, counted, spread_out
 from ._parallel_rows import ONE_AT_A_TIME
 
 
@@ -154,7 +154,8 @@ def _differentiable(head: Head, wanted: Wanted, label: Tensor, charge: Charge, u
         layer = [None if x is None else x.detach().requires_grad_() if need and not x.requires_grad else x
                  for x, need in zip(head[:3], wanted, strict=True)]  # fmt: skip
         logits = _logits(Head._make([*layer, head.plan, None]), charge)
-        loss = _eager.row_losses(logits, label, charge._replace(minus_floor=False))
+        charge = spread_out(charge, head.plan.sums)._replace(minus_floor=False)
+        loss = _eager.row_losses(logits, label, charge)
         asked = [x for x, need in zip(layer, wanted, strict=True) if need and x is not None]
         found = iter(torch.autograd.grad(loss, asked, up.expand(loss.shape), create_graph=True))
     return [next(found) if need else None for need in wanted]

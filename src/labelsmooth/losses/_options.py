@@ -182,8 +182,13 @@ def fold(
     words: Words,
     divergence: str = "ce",
     elsewhere: Elsewhere = Elsewhere(),  # noqa: B008  a constant
+    *,
+    later: bool = False,
 ) -> Folded:
-    """Turn ε, prior, mask and class weights into effective numbers."""
+    """Turn ε, prior, mask and class weights into effective numbers.
+
+    With `later` a v that would be as large as the logits, because the mask is, is left to `spread_out`.
+    """
     summed = elsewhere.summed or _as_it_is
     K = given.frame.classes
     kept, spread = family.keep(given.epsilon, K), family.spread(given.epsilon, K)
@@ -192,7 +197,9 @@ def fold(
     nobody = given.nobody() if words.all_ignored == "zero" else 0.0
     if elsewhere.summed is not None and words.all_ignored == "zero":
         nobody = torch.as_tensor(divisor == 0).to(given.frame.dtype)
-    prior, soft_weight = _spread_over(given, family), None
+    allowed = given.allowed
+    left = later and given.weight is None and given.prior is None and allowed is not None and allowed.dim() > 1
+    prior, soft_weight = None if left and family.over != NOT_PADDING else _spread_over(given, family), None
     if weighting is not None and given.weight is not None:
         row = given.at_label(given.weight) if elsewhere.at_label is None else elsewhere.at_label
         if weighting.charge == "expected":
@@ -238,7 +245,18 @@ def _spread_over(given: Given, family: Family) -> Tensor | None:
     if given.allowed is None:
         return given.prior
     free = given.allowed.to(given.frame.dtype) if given.prior is None else torch.where(given.allowed, given.prior, 0.0)
+    return _over_its_sum(free, given.keep)
+
+
+def spread_out(charge: Charge, dtype: torch.dtype) -> Charge:
+    """Give some rows of a charge with the v that `fold` has left for later."""
+    if charge.prior is not None or charge.allowed is None:
+        return charge
+    return charge._replace(prior=_over_its_sum(charge.allowed.to(dtype), charge.keep))
+
+
+def _over_its_sum(free: Tensor, keep: Tensor | None) -> Tensor:
     room = free.sum(-1, keepdim=True)
-    if given.keep is not None and room.shape[:-1] == given.keep.shape:
-        room = torch.where(given.keep.unsqueeze(-1), room, 1.0)  # no 0/0 from a row that does not count
+    if keep is not None and room.shape[:-1] == keep.shape:
+        room = torch.where(keep.unsqueeze(-1), room, 1.0)  # no 0/0 from a row that does not count
     return free / room

@@ -191,8 +191,8 @@ def reduced(rows: Tensor, batch: Batch) -> Tensor:
     return total if words.normalizer is None else total / words.normalizer
 
 
-def read(logits: Tensor, target: Tensor, words: Words) -> Batch:
-    """Check what the user gave and bring it down to numbers."""
+def read(logits: Tensor, target: Tensor, words: Words, *, later: bool = False) -> Batch:
+    """Check what the user gave and bring it down to numbers, as far as `fold` does with `later`."""
     convention = _checks.check_words(words)
     frame = _checks.frame_of(logits, words)
     _checks.check_classes(words, convention, frame.classes)
@@ -212,4 +212,5 @@ def read(logits: Tensor, target: Tensor, words: Words) -> Batch:
     epsilon = _checks.epsilon(frame, words.label_smoothing, keep)
     given = Given(frame, label, epsilon, prior, allowed, keep, weight, row_weight, poison, words.ignore_index)
     weighting = None if weight is None else weighting_named(words.weighting, soft=soft)
-    return Batch(frame.logits, given, fold(given, convention.family, weighting, words, convention.divergence), words)
+    folded = fold(given, convention.family, weighting, words, convention.divergence, later=later)
+    return Batch(frame.logits, given, folded, words)

@@ -118,7 +118,7 @@ def linear_cross_entropy(
     )
     if not chunked(words, *layer, target) or not all(x is None or x.numel() for x in layer):
         return _with_logits(*layer, target, words)
-    batch = read(input.new_empty(1).expand(*input.shape[:-1], *linear_weight.shape[:-1]), target, words)
+    batch = read(input.new_empty(1).expand(*input.shape[:-1], *linear_weight.shape[:-1]), target, words, later=True)
     head = head_of(*layer, batch.given.frame.classes, chunk_rows or 0)
     return reduced_loss(head, batch.given.label, batch.given, batch.folded, words)
 
