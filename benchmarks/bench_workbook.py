@@ -220,9 +220,9 @@ def device() -> str:
 
 
 def commit() -> str:
-    """The commit that was measured, with a + when the working tree differs from it."""
-    said = []
-    for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+    """The commit that was measured, with a + when the working tree differs from it in more than the figures."""
+    said, but_figures = [], ["--", ".", f":(exclude){RESULTS.relative_to(ROOT)}"]
+    for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no", *but_figures]):
         git = ["git", "-C", str(ROOT), *command]
         done = subprocess.run(git, capture_output=True, text=True, check=False)
         said.append(done.stdout.strip() if done.returncode == 0 else "")
