@@ -52,6 +52,7 @@ def test_the_workbook_is_what_the_script_writes(name: str, fresh: Path) -> None:
             assert then[where] == value, where
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_script_writes(fresh: Path) -> None:
     then, now = ROOT / "examples" / "page.html", fresh / "page.html"
     assert then.read_bytes() == now.read_bytes(), "run python scripts/make_examples.py"

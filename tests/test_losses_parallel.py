@@ -42,9 +42,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def starts() -> Iterator[Any]:
     for part, processes in (("quick", 2), ("many", 4)):
-        marks = () if part == "quick" else pytest.mark.slow
         for case in parallel_cases.PARTS[part]:
-            yield pytest.param(processes, part, case, marks=marks, id=f"2-{case}" if part == "quick" else case)
+            yield pytest.param(
+                processes, part, case, marks=pytest.mark.slow, id=f"2-{case}" if part == "quick" else case
+            )
 
 
 @pytest.mark.parametrize(("processes", "part", "case"), list(starts()))

@@ -20,13 +20,14 @@ CALLS = {
     "log": "<mi>ln</mi>",
     "log10": "<msub><mi>log</mi><mn>10</mn></msub>",
 }
-GREEK = {"alpha": "α", "Delta": "Δ", "ell": "ℓ", "eta": "η", "kappa": "κ", "lambda": "λ", "omega": "ω", "sigma": "σ", "tau": "τ",
+GREEK = {"alpha": "α", "delta": "δ", "Delta": "Δ", "ell": "ℓ", "eta": "η", "kappa": "κ", "lambda": "λ", "omega": "ω", "sigma": "σ", "tau": "τ",
          "varepsilon": "ε", "varphi": "φ"}  # fmt: skip
 ITALIC = {c: chr(0x1D44E + ord(c) - ord("a")) for c in "abcdefgijklmnopqrstuvwxyz"} | {
     c: chr(0x1D434 + ord(c) - ord("A")) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 }
+OVER = {"tilde": "~", "bar": "¯", "hat": "^"}
 _NAME = re.compile(
-    r"(?P<over>\\(?:tilde|bar)\b ?)?\{?(?:\\(?P<greek>[A-Za-z]+)|(?P<plain>[A-Za-z]+(?:\([^)]*\))?))\}?"
+    r"(?:\\(?P<over>tilde|bar|hat)\b ?)?\{?(?:\\(?P<greek>[A-Za-z]+)|(?P<plain>[A-Za-z]+(?:\([^)]*\))?))\}?"
     r"(?P<prime>')?(?:_\{?(?P<below>\w+)\}?)?(?:\^\{?(?P<above>[*+\w]+)\}?)?"
 )
 _ROMAN = re.compile(r"\\mathrm\{(\w+)\}")
@@ -88,7 +89,7 @@ def name(v: Named) -> str:
         letters = f"{ITALIC.get(letters, letters)}′"
     base = f"<mi>{letters}</mi>"
     if found["over"]:
-        base = f"<mover>{base}<mo>{'~' if 'tilde' in found['over'] else '¯'}</mo></mover>"
+        base = f"<mover>{base}<mo>{OVER[found['over']]}</mo></mover>"
     above = f"<mo>{found['above']}</mo>" if found["above"] else ""
     bare = "(" not in v.tex
     axes = "".join(f"<mi>{axis}</mi>" for axis in v.axes)

@@ -34,7 +34,7 @@ sure = given("confidence", "p̂", r"\hat{p}", "n", "the largest probability")
 hit = given("correct", "r", "r", "n", "1 where the prediction is the label")
 one = given("row_confidence", "p̂", r"\hat{p}", "", "confidence of the next row")
 chance = given("chance", "P", "P", "k", "chance of k hits among the rows so far")
-moved = given("moved_chance", "P₋", "P_-", "k", "the same, of k−1 hits")
+moved = given("moved_chance", "P′", "P'", "k", "the same, of k−1 hits")
 promised = given("promised_sum", "s", "s", "", "sum of the confidences of the bin's rows")
 spread = given("bin_variance", "v", "v", "k", "variance of the hits of each bin")
 far = given("bin_distance", "δ", r"\delta", "k", "how far hits are expected to lie from the sum of confidences")
@@ -47,9 +47,9 @@ def scored() -> Chain:
 
 def learned() -> Chain:
     """The weights after a step of gradient descent."""
-    a_slope = step("first_slope", "∂a", r"\partial a", total("n", slope * first), "derivative by the weights of x₁")
-    b_slope = step("second_slope", "∂b", r"\partial b", total("n", slope * second), "derivative by the weights of x₂")
-    c_slope = step("bias_slope", "∂c", r"\partial c", total("n", slope), "derivative by the weights of 1")
+    a_slope = step("first_slope", "a′", "a'", total("n", slope * first), "derivative by the weights of x₁")
+    b_slope = step("second_slope", "b′", "b'", total("n", slope * second), "derivative by the weights of x₂")
+    c_slope = step("bias_slope", "c′", "c'", total("n", slope), "derivative by the weights of 1")
     says = "after the step"
     return Chain(
         Case(),
