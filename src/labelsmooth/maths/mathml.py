@@ -20,8 +20,8 @@ CALLS = {
     "log": "<mi>ln</mi>",
     "log10": "<msub><mi>log</mi><mn>10</mn></msub>",
 }
-GREEK = {"alpha": "α", "delta": "δ", "Delta": "Δ", "ell": "ℓ", "eta": "η", "kappa": "κ", "lambda": "λ", "omega": "ω", "sigma": "σ", "tau": "τ",
-         "varepsilon": "ε", "varphi": "φ"}  # fmt: skip
+GREEK = {"alpha": "α", "delta": "δ", "Delta": "Δ", "ell": "ℓ", "eta": "η", "kappa": "κ", "lambda": "λ", "omega": "ω",
+         "sigma": "σ", "tau": "τ", "varepsilon": "ε", "varphi": "φ"}  # fmt: skip
 ITALIC = {c: chr(0x1D44E + ord(c) - ord("a")) for c in "abcdefgijklmnopqrstuvwxyz"} | {
     c: chr(0x1D434 + ord(c) - ord("A")) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 }
