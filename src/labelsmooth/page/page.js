@@ -10,7 +10,8 @@ let resting = 0;
 
 // Draws every panel. While a slider moves only what can be seen and is quickly made, and the rest when the hand rests or it is
 // scrolled to: the slider must not wait for it. What is drawn late may grow by a line and move what stands below it, so nothing
-// else is late. A panel that would make a slider wait draws nothing and says false.
+// else is late. A line more or less resizes the page, which therefore draws no more than a slider does. A panel that would make
+// a slider wait draws nothing and says false.
 function draw(sliding = false) {
   const view = evaluated(state);
   drawControls(view);
@@ -260,7 +261,7 @@ function listen() {
   on("reset", "click", () => { change((s) => { Object.assign(s, fresh(s.preset)); }); drawQuestions(); });
   on("quiz-next", "click", () => { quiz.at = (quiz.at + 1) % QUIZ.length; say("quiz-reply", ""); drawQuiz(evaluated(state)); });
   addEventListener("hashchange", () => { state = readAddress(location.hash); drawQuestions(); draw(); });
-  new ResizeObserver(() => { measure(); draw(); }).observe(document.querySelector("main"));
+  new ResizeObserver(() => { measure(); draw(true); }).observe(document.querySelector("main"));
   for (const [event, hot] of [["pointerover", true], ["pointerout", false]]) {
     document.addEventListener(event, (e) => {
       const k = e.target.closest?.("[data-k]")?.dataset.k;
