@@ -274,11 +274,18 @@ def test_gradients_of_gradients_agree_with_finite_differences(reduction: str) ->
         assert torch.autograd.gradgradcheck(loss, tensors)
 
 
-def test_a_gradient_penalty_is_that_of_the_unfused_loss() -> None:
-    found = []
+@pytest.mark.parametrize("by_row", [False, True], ids=["no mask", "a mask by row"])
+def test_a_gradient_penalty_is_that_of_the_unfused_loss(by_row: bool) -> None:
+    found, words = [], {}
+    if by_row:
+        words = {
+            "class_mask": (torch.arange(K) > 2)
+            | (torch.arange(K) == labels()[:, None])
+            | (torch.arange(N) % 2)[:, None].bool()
+        }
     for way in (fused, unfused):
         tensors = layer()
-        gradients = torch.autograd.grad(way(*tensors, labels()), tensors, create_graph=True)
+        gradients = torch.autograd.grad(way(*tensors, labels(), **words), tensors, create_graph=True)
         found.append(vector(torch.autograd.grad(sum(g.square().sum() for g in gradients), tensors)))
     agree(*found, budget=FLOAT64, what="d |g|²")
 
