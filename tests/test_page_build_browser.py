@@ -467,6 +467,19 @@ def test_nothing_moves_after_a_number_is_typed(open_page: Open) -> None:
     assert page.evaluate(moved, ["classes", "7"]) == 0
 
 
+def test_a_resize_draws_what_is_in_sight_and_leaves_the_rest(open_page: Open) -> None:
+    """A slider that adds a line resizes the page, and must not wait for all the panels."""
+    page = open_page()
+    drawn = """() => new Promise((done) => {
+        window.setTimeout = () => 0;  // the hand does not rest
+        const marks = ["hero", "heat"].map((name) => document.querySelector(`#fig-${name} svg`).lastElementChild);
+        document.querySelector("main").append("one more line");
+        const frames = (n) => requestAnimationFrame(() => (n ? frames(n - 1) : done(marks.map((mark) => !mark.isConnected))));
+        frames(3);
+    })"""
+    assert page.evaluate(drawn) == [True, False]
+
+
 # The address ---------------------------------------------------------------------------------------------------------
 
 
