@@ -320,6 +320,7 @@ def test_smoothing_over_the_others_is_smoothing_over_all_by_more(loss: Loss, mea
             loss.same(loss(example, way), uniform, f"{example.name}, {way}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SOFTMAX_FAMILIES)
 @pytest.mark.parametrize("dtype", [pytest.param(d, marks=[] if d == "float64" else [pytest.mark.slow]) for d in DTYPES])
 def test_what_is_chosen_gives_what_the_eager_path_gives(dtype: str, family: str) -> None:

@@ -243,6 +243,7 @@ def test_the_clean_book_is_called_correct(name: str, tmp_path: Path) -> None:
 QUICK = {"LOG in every row", "sum of another row", "sum called mean", "number over a loss", "minus lost in one row"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PLANTED]
 )
